@@ -1,0 +1,269 @@
+#include "agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "host.h"
+#include "ipc-server.h"
+#include "liblinkproto/b64u.h"
+#include "log.h"
+#include "peer.h"
+
+static const char last_seen_file[] = "last-seen";
+enum { LAST_SEEN_FILE_MAX = HOSTS_MAX * DEVICES_MAX * 64 };
+
+int64_t agent_clock_msec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void agent_format_time(time_t t, char out[TIME_TEXT_BYTES])
+{
+        struct tm tm;
+
+        if (!gmtime_r(&t, &tm) || !strftime(out, TIME_TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm))
+                strcpy(out, "1970-01-01T00:00:00Z"); /* a time from a damaged clock; fits */
+}
+
+Host *agent_find_host(Agent *a, const char *name, size_t len)
+{
+        for (Host *h = a->hosts; h; h = h->next)
+                if (strlen(h->name) == len && memcmp(h->name, name, len) == 0)
+                        return h;
+        return NULL;
+}
+
+Peer *agent_find_peer(Agent *a, const char *name, size_t len)
+{
+        for (Peer *p = a->peers; p; p = p->next)
+                if (strlen(p->name) == len && memcmp(p->name, name, len) == 0)
+                        return p;
+        return NULL;
+}
+
+/* ---- last-seen times: lines of "KEYID SECONDS", in a file of their own so that no write of them
+ * can bring a revoked device back ---- */
+
+static void write_last_seen(Agent *a)
+{
+        Buf b = {};
+        int r;
+
+        for (Host *h = a->hosts; h; h = h->next)
+                for (const Device *d = h->devices; d; d = d->next) {
+                        char id[B64U_LEN(KEY_ID_BYTES) + 1];
+                        b64u_encode(d->key_id, KEY_ID_BYTES, id);
+                        buf_printf(&b, "%s %lld\n", id, (long long)d->last_seen_at);
+                }
+        r = buf_ok(&b);
+        if (r == 0)
+                r = store_write_plain(a->store, last_seen_file, (const char *)b.data, b.len);
+        if (r < 0)
+                log_warning("cannot write %s/%s: %s", store_dir(a->store), last_seen_file,
+                            strerror(-r));
+        buf_done(&b);
+}
+
+static void on_last_seen_timer(void *userdata)
+{
+        write_last_seen(userdata);
+}
+
+void agent_note_last_seen(Agent *a)
+{
+        if (!timer_active(a->last_seen_timer))
+                timer_start(a->last_seen_timer, LAST_SEEN_MSEC);
+}
+
+static void apply_last_seen(Agent *a, const char *line)
+{
+        uint8_t key_id[KEY_ID_BYTES];
+        size_t n = strcspn(line, " ");
+        char *end = NULL;
+        long long t;
+
+        if (line[n] != ' ' || b64u_decode_exact(line, n, key_id, sizeof(key_id)) < 0)
+                return;
+        t = strtoll(line + n + 1, &end, 10);
+        if (*end || t < 0)
+                return;
+        for (Host *h = a->hosts; h; h = h->next) {
+                Device *d = host_find_device(h, key_id);
+                if (d)
+                        d->last_seen_at = t;
+        }
+}
+
+/* Nothing depends on it: whatever is wrong with the file is a warning. */
+static void read_last_seen(Agent *a)
+{
+        _cleanup_(freep) char *text = NULL;
+        size_t len;
+        int r = store_read_plain(a->store, last_seen_file, LAST_SEEN_FILE_MAX, &text, &len);
+
+        if (r < 0) {
+                if (r != -ENOENT)
+                        log_warning("cannot read %s/%s: %s", store_dir(a->store), last_seen_file,
+                                    strerror(-r));
+                return;
+        }
+        for (char *line = text, *next; *line; line = next) {
+                next = line + strcspn(line, "\n");
+                if (*next)
+                        *next++ = '\0';
+                apply_last_seen(a, line);
+        }
+}
+
+/* ---- loading ---- */
+
+/* Devices belong to hosts, so they are taken in a second pass. */
+typedef struct LoadPass {
+        Agent *agent;
+        bool devices;
+        unsigned n_hosts_unreadable;
+} LoadPass;
+
+static int report_unreadable(Agent *a, RecordKind kind, const char *file, const char *fault)
+{
+        Unreadable *u;
+        int n;
+
+        log_error("record %s/%s %s; it is left in place", store_dir(a->store), file, fault);
+        if (kind == RECORD_DEVICE)
+                a->n_unreadable_devices++;
+        if (a->n_unreadable++ >= UNREADABLE_REPORT_MAX)
+                return 0;
+        n = snprintf(NULL, 0, "record %s %s", file, fault);
+        u = malloc(sizeof(*u) + (size_t)n + 1);
+        if (!u)
+                return -ENOMEM;
+        u->kind = kind;
+        (void)snprintf(u->text, (size_t)n + 1, "record %s %s", file, fault);
+        u->next = a->unreadable;
+        a->unreadable = u;
+        return 0;
+}
+
+static int load_record(void *userdata, RecordKind kind, const RecordId *id, const Secret *text,
+                       const char *file, const char *fault)
+{
+        LoadPass *pass = userdata;
+        Agent *a = pass->agent;
+        Host *h;
+        Peer *p;
+        int r = -EBADMSG;
+
+        if ((kind == RECORD_DEVICE) != pass->devices)
+                return 0;
+        if (text) {
+                fault = "has the right key but no sense inside";
+                r = kind == RECORD_HOST     ? host_load(&h, a, id, text)
+                    : kind == RECORD_DEVICE ? host_load_device(a, id, text)
+                                            : peer_load(&p, a, id, text);
+        }
+        if (r != -EBADMSG)
+                return r;
+        if (kind == RECORD_HOST)
+                pass->n_hosts_unreadable++;
+        return report_unreadable(a, kind, file, fault);
+}
+
+static int load(Agent *a, char **ret_fault)
+{
+        LoadPass pass = {.agent = a};
+        Host *h;
+        int r = store_load(a->store, load_record, &pass, ret_fault);
+
+        pass.devices = true;
+        if (r == 0)
+                r = store_load(a->store, load_record, &pass, ret_fault);
+        if (r < 0)
+                return r;
+        read_last_seen(a);
+        if (a->hosts)
+                return 0;
+        if (pass.n_hosts_unreadable) {
+                if (asprintf(ret_fault,
+                             "the host record in %s cannot be read, and a new identity is not made "
+                             "over it: restore it from a backup, or move it away to begin anew",
+                             store_dir(a->store)) < 0)
+                        *ret_fault = NULL;
+                return -EBADMSG;
+        }
+        r = host_create(&h, a, "default");
+        if (r < 0) {
+                if (asprintf(ret_fault, "cannot store the new identity in %s: %s",
+                             store_dir(a->store), strerror(-r)) < 0)
+                        *ret_fault = NULL;
+                return r;
+        }
+        log_info("made host %s with address %s", h->name, host_address(h));
+        return 0;
+}
+
+int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault)
+{
+        Agent *a = calloc(1, sizeof(*a));
+        int r;
+
+        if (!a)
+                return -ENOMEM;
+        a->loop = loop;
+        a->started_at = time(NULL);
+        a->last_seen_timer = timer_new(loop, on_last_seen_timer, a);
+        r = a->last_seen_timer ? store_open(&a->store, state_dir, ret_fault) : -ENOMEM;
+        if (r == 0)
+                r = ws_loop_new(&a->ws, loop);
+        if (r == 0)
+                r = load(a, ret_fault);
+        if (r < 0) {
+                agent_free(a);
+                return r;
+        }
+        *ret = a;
+        return 0;
+}
+
+int agent_start(Agent *a)
+{
+        for (Host *h = a->hosts; h; h = h->next) {
+                if (!h->uplinks)
+                        log_warning("host %s has no relay: run `linkctl uplink add URL`", h->name);
+                for (Uplink *u = h->uplinks; u; u = u->next)
+                        uplink_start(u);
+        }
+        return 0;
+}
+
+Agent *agent_free(Agent *a)
+{
+        if (!a)
+                return NULL;
+        if (a->store && a->hosts && timer_active(a->last_seen_timer))
+                write_last_seen(a);
+        ipc_server_free(a->ipc);
+        while (a->peers) {
+                Peer *p = a->peers;
+                a->peers = p->next;
+                peer_free(p);
+        }
+        while (a->hosts) {
+                Host *h = a->hosts;
+                a->hosts = h->next;
+                host_free(h);
+        }
+        while (a->unreadable) {
+                Unreadable *u = a->unreadable;
+                a->unreadable = u->next;
+                free(u);
+        }
+        timer_free(a->last_seen_timer);
+        ws_loop_free(a->ws);
+        store_close(a->store);
+        free(a);
+        return NULL;
+}

@@ -1,0 +1,52 @@
+/* The agent: owns the loop's objects, the store, the hosts and the peers. */
+#pragma once
+
+#include <time.h>
+#include <uv.h>
+
+#include "store.h"
+#include "timer.h"
+#include "ws.h"
+
+typedef struct Host Host;
+typedef struct Peer Peer;
+typedef struct IpcServer IpcServer;
+
+/* A record that could not be read: reported, left in place. */
+typedef struct Unreadable {
+        struct Unreadable *next;
+        RecordKind kind;
+        char text[]; /* file and fault */
+} Unreadable;
+
+typedef struct Agent {
+        uv_loop_t *loop;
+        WsLoop *ws;
+        Store *store;
+        IpcServer *ipc;
+        Host *hosts;
+        Peer *peers;
+        Unreadable *unreadable;
+        unsigned n_unreadable;
+        unsigned n_unreadable_devices; /* while there are any, an unknown key id is not told
+                                          "revoked" */
+        time_t started_at;
+        Timer *last_seen_timer;
+} Agent;
+
+/* Loads all records; makes the host `default` in an empty directory. Does not touch the network
+ * yet. 0, or negative errno with *ret_fault in words (free()). */
+int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
+/* Starts the uplinks. */
+int agent_start(Agent *a) _must_use_;
+Agent *agent_free(Agent *a);
+
+Host *agent_find_host(Agent *a, const char *name, size_t len);
+Peer *agent_find_peer(Agent *a, const char *name, size_t len);
+/* A device's last-seen time has changed: it is written to disk some time later. */
+void agent_note_last_seen(Agent *a);
+/* Wall-clock time, milliseconds since the epoch. */
+int64_t agent_clock_msec(void);
+/* ISO 8601 UTC with seconds. */
+enum { TIME_TEXT_BYTES = 32 };
+void agent_format_time(time_t t, char out[TIME_TEXT_BYTES]);

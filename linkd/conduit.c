@@ -1,0 +1,749 @@
+#include "conduit.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "limits.h"
+#include "log.h"
+#include "timer.h"
+
+/* A request of ours, until it is answered. */
+typedef struct Pending {
+        struct Pending *next;
+        ConduitUser *user;
+        uint32_t token;
+        uint64_t id; /* on the wire, in this direction */
+        uint64_t deadline_msec;
+        bool sent;
+        size_t cost; /* still to be credited: 0 once it was */
+        size_t len;
+        char cmd[];
+} Pending;
+
+/* An event that waits for a session, or a payload for the peer's cap. */
+typedef struct HeldEvent {
+        struct HeldEvent *next;
+        ConduitUser *user;
+        uint32_t token;
+        size_t cost;
+        uint64_t framed_deadline_msec; /* 0: does not need the framed form, or no session yet */
+        size_t data_len, payload_len;
+        bool has_payload;
+        uint8_t bytes[]; /* data, payload */
+} HeldEvent;
+
+/* A request of the other end that a user is to answer. */
+typedef struct Incoming {
+        struct Incoming *next;
+        ConduitUser *user;
+        uint32_t number;
+        size_t id_len;
+        char id[ID_TEXT_MAX]; /* echoed as the text it came in */
+} Incoming;
+
+/* Sent, not written yet: whom to tell. */
+typedef struct Flight {
+        struct Flight *next;
+        uint64_t seq;
+        ConduitUser *user; /* NULL: gone */
+        uint32_t event_token;
+        uint64_t request_id; /* 0: no request */
+        size_t cost;
+} Flight;
+
+struct Conduit {
+        uv_loop_t *loop;
+        bool resend, paused;
+        const ConduitHandler *handler;
+        void *userdata;
+        Session *session;
+        ConduitUser *users;
+        Pending *pending, **pending_end;
+        size_t retained; /* bytes of pending */
+        unsigned n_pending;
+        HeldEvent *held, **held_end;
+        Incoming *incoming;
+        unsigned n_incoming;
+        uint32_t last_number;
+        uint64_t last_id;
+        Flight *flights, **flights_end;
+        Timer *timer;
+};
+
+static void credit(ConduitUser *u, size_t cost)
+{
+        if (u && cost && u->ops->on_credit)
+                u->ops->on_credit(u, cost);
+}
+
+static void failed(ConduitUser *u, uint32_t token, const char *word, const char *message)
+{
+        if (u && token && u->ops->on_failed)
+                u->ops->on_failed(u, token, word, message);
+}
+
+/* ---- deadlines: one timer for the earliest ---- */
+
+static void arm(Conduit *c)
+{
+        uint64_t now = uv_now(c->loop), first = UINT64_MAX;
+
+        for (Pending *p = c->pending; p; p = p->next)
+                first = MIN(first, p->deadline_msec);
+        for (HeldEvent *e = c->held; e; e = e->next)
+                if (e->framed_deadline_msec)
+                        first = MIN(first, e->framed_deadline_msec);
+        if (first == UINT64_MAX)
+                timer_stop(c->timer);
+        else
+                timer_start(c->timer, first > now ? first - now : 0);
+}
+
+/* Takes a request out of the list; the caller owns it. */
+static Pending *pending_take(Conduit *c, Pending **at)
+{
+        Pending *p = *at;
+
+        *at = p->next;
+        if (c->pending_end == &p->next)
+                c->pending_end = at;
+        c->retained -= p->len;
+        c->n_pending--;
+        return p;
+}
+
+static HeldEvent *held_take(Conduit *c, HeldEvent **at)
+{
+        HeldEvent *e = *at;
+
+        *at = e->next;
+        if (c->held_end == &e->next)
+                c->held_end = at;
+        return e;
+}
+
+/* Credit of requests that were written while too much was retained. */
+static void release_retained(Conduit *c)
+{
+        for (Pending *p = c->pending; p && c->retained <= SESSION_RETAIN_BYTES; p = p->next)
+                if (p->sent && p->cost) {
+                        size_t cost = p->cost;
+                        p->cost = 0;
+                        credit(p->user, cost);
+                }
+}
+
+/* The request is over: credit and list; then the caller tells its user. */
+static void pending_finish(Conduit *c, Pending *p)
+{
+        for (Flight *f = c->flights; f; f = f->next)
+                if (f->request_id == p->id)
+                        f->request_id = 0;
+        credit(p->user, p->cost);
+        p->cost = 0;
+        release_retained(c);
+}
+
+static void on_timer(void *userdata)
+{
+        Conduit *c = userdata;
+        uint64_t now = uv_now(c->loop);
+
+        for (Pending **at = &c->pending; *at;) {
+                if ((*at)->deadline_msec > now) {
+                        at = &(*at)->next;
+                        continue;
+                }
+                _cleanup_(freep) Pending *p = pending_take(c, at);
+                pending_finish(c, p);
+                failed(p->user, p->token, p->sent ? "timeout" : "unreachable",
+                       p->sent ? "no answer in time" : "not connected to the host in time");
+                at = &c->pending; /* the user may have changed the list */
+        }
+        for (HeldEvent **at = &c->held; *at;) {
+                if (!(*at)->framed_deadline_msec || (*at)->framed_deadline_msec > now) {
+                        at = &(*at)->next;
+                        continue;
+                }
+                _cleanup_(freep) HeldEvent *e = held_take(c, at);
+                credit(e->user, e->cost);
+                failed(e->user, e->token, "noPayload", "the other end takes no payload");
+                at = &c->held;
+        }
+        arm(c);
+}
+
+/* ---- out ---- */
+
+static int fly(Conduit *c, uint64_t seq, ConduitUser *u, uint64_t request_id, uint32_t event_token,
+               size_t cost)
+{
+        Flight *f = malloc(sizeof(*f));
+
+        if (!f)
+                return -ENOMEM;
+        *f = (Flight){.seq = seq,
+                      .user = u,
+                      .event_token = event_token,
+                      .request_id = request_id,
+                      .cost = cost};
+        *c->flights_end = f;
+        c->flights_end = &f->next;
+        return 0;
+}
+
+static const char *send_error_word(int r)
+{
+        return r == -EMSGSIZE ? "tooBig" : r == -ENOMEM ? "internal" : "closed";
+}
+
+static const char *send_error_text(int r)
+{
+        return r == -EMSGSIZE ? "the message is larger than 16 MiB"
+               : r == -ENOMEM ? "out of memory"
+                              : "the session is closed";
+}
+
+/* Seals and queues a plaintext. 0 or negative errno; nothing was queued then. */
+static int send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
+                      uint32_t event_token, size_t cost)
+{
+        uint64_t seq;
+        int r = buf_ok(plain);
+
+        if (r == 0)
+                r = session_send(c->session, plain, &seq);
+        buf_done_wipe(plain);
+        if (r == 0)
+                r = fly(c, seq, u, request_id, event_token, cost);
+        return r;
+}
+
+static int send_pending(Conduit *c, Pending *p)
+{
+        Buf plain = {};
+        int r;
+
+        envelope_req(&plain, session_is_framed(c->session), p->id,
+                     (JsonSlice){.p = p->cmd, .n = p->len});
+        r = send_plain(c, &plain, p->user, p->id, 0, 0);
+        if (r == 0)
+                p->sent = true;
+        return r;
+}
+
+/* Sends what waits; a request that cannot be sent for its own fault fails alone. */
+static void flush(Conduit *c)
+{
+        for (Pending **at = &c->pending; *at && c->session;) {
+                Pending *p = *at;
+                int r = p->sent ? 0 : send_pending(c, p);
+
+                if (r == 0 || r == -ENOTCONN) {
+                        at = &p->next;
+                        continue;
+                }
+                p = pending_take(c, at);
+                pending_finish(c, p);
+                failed(p->user, p->token, send_error_word(r), send_error_text(r));
+                free(p);
+                at = &c->pending;
+        }
+        for (HeldEvent **at = &c->held; *at && c->session;) {
+                HeldEvent *e = *at;
+                Buf plain = {};
+                int r;
+
+                if (e->has_payload && !session_is_framed(c->session)) {
+                        if (!e->framed_deadline_msec)
+                                e->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
+                        at = &e->next;
+                        continue;
+                }
+                e = held_take(c, at);
+                envelope_evt(&plain, session_is_framed(c->session),
+                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
+                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
+                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
+                if (r < 0) {
+                        credit(e->user, e->cost);
+                        failed(e->user, e->token, send_error_word(r), send_error_text(r));
+                }
+                free(e);
+                at = &c->held;
+        }
+        arm(c);
+}
+
+int conduit_request(ConduitUser *u, uint32_t token, IpcStr cmd, uint64_t timeout_msec, size_t cost)
+{
+        Conduit *c = u->conduit;
+        Pending *p = malloc(sizeof(*p) + cmd.n);
+
+        if (!p)
+                return -ENOMEM;
+        *p = (Pending){
+                .user = u,
+                .token = token,
+                .id = ++c->last_id,
+                .deadline_msec = uv_now(c->loop) + timeout_msec,
+                .cost = cost,
+                .len = cmd.n,
+        };
+        memcpy(p->cmd, cmd.p, cmd.n);
+        *c->pending_end = p;
+        c->pending_end = &p->next;
+        c->retained += p->len;
+        c->n_pending++;
+        flush(c);
+        return 0;
+}
+
+bool conduit_cancel(ConduitUser *u, uint32_t token)
+{
+        Conduit *c = u->conduit;
+
+        for (Pending **at = &c->pending; *at; at = &(*at)->next)
+                if ((*at)->user == u && (*at)->token == token) {
+                        _cleanup_(freep) Pending *p = pending_take(c, at);
+                        pending_finish(c, p);
+                        arm(c);
+                        return true;
+                }
+        return false;
+}
+
+int conduit_event(ConduitUser *u, uint32_t token, IpcStr data, const uint8_t *payload, size_t len,
+                  size_t cost)
+{
+        Conduit *c = u->conduit;
+        HeldEvent *e = malloc(sizeof(*e) + data.n + len);
+
+        if (!e)
+                return -ENOMEM;
+        *e = (HeldEvent){.user = u,
+                         .token = token,
+                         .cost = cost,
+                         .data_len = data.n,
+                         .payload_len = len,
+                         .has_payload = payload != NULL};
+        memcpy(e->bytes, data.p, data.n);
+        if (payload)
+                memcpy(e->bytes + data.n, payload, len);
+        *c->held_end = e;
+        c->held_end = &e->next;
+        flush(c);
+        return 0;
+}
+
+static Incoming **find_incoming(Conduit *c, uint32_t number)
+{
+        Incoming **at = &c->incoming;
+
+        while (*at && (*at)->number != number)
+                at = &(*at)->next;
+        return at;
+}
+
+static int send_error_answer(Conduit *c, JsonSlice id, const char *text)
+{
+        Buf plain = {};
+
+        envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
+        return send_plain(c, &plain, NULL, 0, 0, 0);
+}
+
+int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_t cost)
+{
+        Conduit *c = u->conduit;
+        Incoming **at = find_incoming(c, number);
+        _cleanup_(freep) Incoming *in = *at;
+        _cleanup_(freep) char *error = NULL;
+        JsonSlice value = {.p = body.p, .n = body.n}, id;
+        Buf plain = {};
+        int r;
+
+        if (!in || in->user != u) {
+                in = NULL; /* not ours to free */
+                credit(u, cost);
+                return 0;
+        }
+        *at = in->next;
+        c->n_incoming--;
+        conduit_update_flow(c);
+        id = (JsonSlice){.p = in->id, .n = in->id_len};
+        if (!c->session) {
+                credit(u, cost);
+                return 0;
+        }
+        if (ok) {
+                envelope_res_ok(&plain, session_is_framed(c->session), id, value);
+        } else {
+                r = json_str_dup(value, &error);
+                if (r < 0)
+                        error = strdup("error"); /* a string with NUL: the fact still arrives */
+                if (!error)
+                        return -ENOMEM;
+                envelope_res_error(&plain, session_is_framed(c->session), id, error, strlen(error));
+        }
+        r = send_plain(c, &plain, u, 0, 0, cost);
+        if (r == -EMSGSIZE) {
+                credit(u, cost);
+                r = send_error_answer(c, id, "the answer is larger than 16 MiB");
+        }
+        return r == -ENOTCONN ? 0 : r;
+}
+
+/* ---- in ---- */
+
+static ConduitUser *user_for(Conduit *c, uint8_t role)
+{
+        ConduitUser *u = c->users;
+
+        while (u && !(u->roles & role))
+                u = u->next;
+        return u;
+}
+
+static void on_req(Conduit *c, const Envelope *e)
+{
+        ConduitUser *u = user_for(c, IPC_ROLE_REQUESTS);
+        Incoming *in;
+
+        if (!e->id.p || e->id.n > ID_TEXT_MAX) {
+                log_debug("a request without a usable id was ignored");
+                return;
+        }
+        if (!u || c->n_incoming >= INCOMING_REQUESTS_MAX) {
+                int r = send_error_answer(c, e->id, u ? "too many requests" : "no request handler");
+                if (r < 0)
+                        log_debug("an error answer was not sent: %s", strerror(-r));
+                return;
+        }
+        in = malloc(sizeof(*in));
+        if (!in) {
+                log_error("out of memory: a request is not answered");
+                return;
+        }
+        if (++c->last_number == 0)
+                c->last_number = 1;
+        *in = (Incoming){
+                .next = c->incoming, .user = u, .number = c->last_number, .id_len = e->id.n};
+        memcpy(in->id, e->id.p, e->id.n);
+        c->incoming = in;
+        c->n_incoming++;
+        u->ops->on_request(u, in->number, e->body);
+}
+
+static void on_res(Conduit *c, const Envelope *e)
+{
+        int64_t id;
+
+        if (!e->id.p || json_int64(e->id, &id) < 0)
+                return;
+        for (Pending **at = &c->pending; *at; at = &(*at)->next) {
+                if ((*at)->id != (uint64_t)id || !(*at)->sent)
+                        continue;
+                static const char no_reason[] = "\"error\"";
+                JsonSlice error = e->error;
+                _cleanup_(freep) Pending *p = pending_take(c, at);
+
+                if (!json_is_string(error))
+                        error = (JsonSlice){.p = no_reason, .n = sizeof(no_reason) - 1};
+                pending_finish(c, p);
+                arm(c);
+                p->user->ops->on_response(p->user, p->token, e->ok, e->ok ? e->body : error);
+                return;
+        }
+        /* Late: it was cancelled or has timed out. */
+}
+
+static void on_envelope(void *userdata, const Envelope *e)
+{
+        Conduit *c = userdata;
+        ConduitUser *u;
+
+        if (e->type == ENVELOPE_REQ)
+                on_req(c, e);
+        else if (e->type == ENVELOPE_RES)
+                on_res(c, e);
+        else if ((u = user_for(c, IPC_ROLE_EVENTS)) && u->ops->on_event)
+                u->ops->on_event(u, e->body, e->payload, e->payload_len);
+}
+
+static void on_framed(void *userdata)
+{
+        Conduit *c = userdata;
+
+        flush(c);
+        if (c->session && c->handler->on_framed)
+                c->handler->on_framed(c->userdata);
+}
+
+static Pending *find_pending(Conduit *c, uint64_t id)
+{
+        Pending *p = c->pending;
+
+        while (p && p->id != id)
+                p = p->next;
+        return p;
+}
+
+/* Credit for a request comes when it is written, unless too much is retained for sending again. */
+static void request_written(Conduit *c, uint64_t id)
+{
+        Pending *p = find_pending(c, id);
+
+        if (!p || !p->cost || c->retained > SESSION_RETAIN_BYTES)
+                return;
+        size_t cost = p->cost;
+        p->cost = 0;
+        credit(p->user, cost);
+}
+
+static void on_written(void *userdata, uint64_t seq)
+{
+        Conduit *c = userdata;
+
+        while (c->flights && c->flights->seq <= seq) {
+                _cleanup_(freep) Flight *f = c->flights;
+
+                c->flights = f->next;
+                if (!c->flights)
+                        c->flights_end = &c->flights;
+                credit(f->user, f->cost);
+                if (f->request_id)
+                        request_written(c, f->request_id);
+                if (f->user && f->event_token && f->user->ops->on_event_done)
+                        f->user->ops->on_event_done(f->user, f->event_token);
+        }
+}
+
+/* ---- the session's end ---- */
+
+/* What was sent and not written is gone: events fail, the rest is credited. */
+static void drop_flights(Conduit *c)
+{
+        while (c->flights) {
+                _cleanup_(freep) Flight *f = c->flights;
+
+                c->flights = f->next;
+                credit(f->user, f->cost);
+                failed(f->user, f->event_token, "closed",
+                       "the connection was lost before the event was sent");
+        }
+        c->flights_end = &c->flights;
+}
+
+static void drop_incoming(Conduit *c)
+{
+        while (c->incoming) {
+                _cleanup_(freep) Incoming *in = c->incoming;
+
+                c->incoming = in->next;
+                c->n_incoming--;
+                if (in->user->ops->on_cancel)
+                        in->user->ops->on_cancel(in->user, in->number);
+        }
+}
+
+static void fail_waiting(Conduit *c, const char *word, const char *message)
+{
+        while (c->pending) {
+                _cleanup_(freep) Pending *p = pending_take(c, &c->pending);
+                credit(p->user, p->cost);
+                failed(p->user, p->token, word, message);
+        }
+        while (c->held) {
+                _cleanup_(freep) HeldEvent *e = held_take(c, &c->held);
+                credit(e->user, e->cost);
+                failed(e->user, e->token, word, message);
+        }
+        timer_stop(c->timer);
+}
+
+static void on_ended(void *userdata, const char *word, const char *reason)
+{
+        Conduit *c = userdata;
+
+        c->session = session_free(c->session);
+        drop_flights(c);
+        drop_incoming(c);
+        for (Pending *p = c->pending; p; p = p->next)
+                p->sent = false;
+        for (HeldEvent *e = c->held; e; e = e->next)
+                e->framed_deadline_msec = 0;
+        if (!c->resend)
+                fail_waiting(c, word, reason);
+        else
+                arm(c);
+        c->handler->on_session_ended(c->userdata, word, reason); /* may free c */
+}
+
+static const SessionHandler session_handler = {
+        .on_envelope = on_envelope,
+        .on_framed = on_framed,
+        .on_written = on_written,
+        .on_ended = on_ended,
+};
+
+/* ---- life ---- */
+
+int conduit_new(Conduit **ret, uv_loop_t *loop, bool resend, const ConduitHandler *handler,
+                void *userdata)
+{
+        Conduit *c = calloc(1, sizeof(*c));
+
+        if (!c || !(c->timer = timer_new(loop, on_timer, c))) {
+                free(c);
+                return -ENOMEM;
+        }
+        c->loop = loop;
+        c->resend = resend;
+        c->handler = handler;
+        c->userdata = userdata;
+        c->pending_end = &c->pending;
+        c->held_end = &c->held;
+        c->flights_end = &c->flights;
+        *ret = c;
+        return 0;
+}
+
+Conduit *conduit_free(Conduit *c, const char *word, const char *message)
+{
+        if (!c)
+                return NULL;
+        c->session = session_free(c->session);
+        drop_flights(c);
+        drop_incoming(c);
+        fail_waiting(c, word, message);
+        for (ConduitUser *u = c->users; u; u = u->next)
+                u->conduit = NULL;
+        timer_free(c->timer);
+        free(c);
+        return NULL;
+}
+
+void conduit_kill_session(Conduit *c)
+{
+        c->session = session_kill(c->session);
+}
+
+int conduit_attach(Conduit *c, Ws *w, SealPair *keys)
+{
+        int r;
+
+        c->session = session_free(c->session);
+        r = session_new(&c->session, c->loop, w, keys, &session_handler, c);
+        if (r < 0)
+                return r;
+        c->paused = false;
+        session_set_held(c->session, c->users != NULL);
+        conduit_update_flow(c);
+        flush(c);
+        return 0;
+}
+
+bool conduit_is_connected(const Conduit *c)
+{
+        return c->session != NULL;
+}
+
+bool conduit_is_framed(const Conduit *c)
+{
+        return c->session && session_is_framed(c->session);
+}
+
+bool conduit_is_idle(const Conduit *c)
+{
+        return !c->pending && !c->held && !c->flights && !c->incoming;
+}
+
+unsigned conduit_n_pending(const Conduit *c)
+{
+        return c->n_pending;
+}
+
+void conduit_update_flow(Conduit *c)
+{
+        bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX;
+
+        for (ConduitUser *u = c->users; u; u = u->next)
+                pause = pause || (u->blocked && u->roles);
+        if (!c->session || pause == c->paused)
+                return;
+        c->paused = pause;
+        session_pause(c->session, pause);
+}
+
+void conduit_add_user(Conduit *c, ConduitUser *u)
+{
+        u->conduit = c;
+        u->next = c->users;
+        c->users = u;
+        if (c->session)
+                session_set_held(c->session, true);
+        conduit_update_flow(c);
+}
+
+/* Drops what a user waits for and what it owes. */
+static void forget(Conduit *c, ConduitUser *u)
+{
+        for (Pending **at = &c->pending; *at;) {
+                if ((*at)->user != u) {
+                        at = &(*at)->next;
+                        continue;
+                }
+                _cleanup_(freep) Pending *p = pending_take(c, at);
+                failed(u, p->token, "closed", "the session was closed");
+        }
+        for (HeldEvent **at = &c->held; *at;) {
+                if ((*at)->user != u) {
+                        at = &(*at)->next;
+                        continue;
+                }
+                _cleanup_(freep) HeldEvent *e = held_take(c, at);
+                failed(u, e->token, "closed", "the session was closed");
+        }
+        for (Flight *f = c->flights; f; f = f->next)
+                if (f->user == u) {
+                        f->user = NULL;
+                        failed(u, f->event_token, "closed", "the session was closed");
+                }
+        for (Incoming **at = &c->incoming; *at;) {
+                Incoming *in = *at;
+
+                if (in->user != u) {
+                        at = &in->next;
+                        continue;
+                }
+                *at = in->next;
+                c->n_incoming--;
+                int r = c->session ? send_error_answer(c, (JsonSlice){.p = in->id, .n = in->id_len},
+                                                       "the request handler went away")
+                                   : 0;
+                if (r < 0)
+                        log_debug("an error answer was not sent: %s", strerror(-r));
+                free(in);
+        }
+}
+
+void conduit_remove_user(ConduitUser *u)
+{
+        Conduit *c = u->conduit;
+
+        if (!c)
+                return;
+        for (ConduitUser **at = &c->users; *at; at = &(*at)->next)
+                if (*at == u) {
+                        *at = u->next;
+                        break;
+                }
+        u->conduit = NULL;
+        forget(c, u);
+        if (c->session && !c->users)
+                session_set_held(c->session, false);
+        release_retained(c);
+        conduit_update_flow(c);
+        arm(c);
+}

@@ -1,0 +1,36 @@
+/* A client's way to a host: relays in order, introduction, handshake (PROTOCOL.md "Endpoints").
+ *
+ *   at each relay: DIALING ──open──▶ RESOLVING ──found──▶ RELAYING ──relaying──▶ HANDSHAKE
+ *
+ * Any failure but a refusal moves on to the next relay; in a pairing nothing is tried any more once
+ * cA was sent. A refusal counts only if every relay that leads to the host says it. */
+#pragma once
+
+#include "agent.h"
+#include "liblinkproto/credential.h"
+#include "liblinkproto/seal.h"
+
+typedef struct Connector Connector;
+
+typedef enum ConnectorResult {
+        CONNECTOR_CONNECTED,
+        CONNECTOR_REVOKED, /* all that answered refuse */
+        CONNECTOR_WRONG_CODE,
+        CONNECTOR_UNREACHABLE, /* no relay led there; cause says what the last one did */
+} ConnectorResult;
+
+/* Called once, never from inside connector_*_start; the connector ends itself after the call. On
+ * CONNECTED ws, keys (and for a pairing *credential, valid during the call) are handed over; uplink
+ * is the relay's place in the list. Otherwise they are NULL. */
+typedef void (*ConnectorFunc)(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
+                              const Credential *credential, size_t uplink, const char *cause);
+
+/* Pairing. code: copied. code_id NULL: none. urls: normalized, copied. 0; -EINVAL; -ENOMEM. */
+int connector_pair(Connector **ret, Agent *a, const char *address, const Secret *code,
+                   const uint8_t *code_id, char *const *urls, size_t n_urls, ConnectorFunc func,
+                   void *userdata) _must_use_;
+/* Reconnecting; begins with the relay at place first. credential must stay until the end. */
+int connector_reconnect(Connector **ret, Agent *a, const Credential *credential, char *const *urls,
+                        size_t n_urls, size_t first, ConnectorFunc func, void *userdata) _must_use_;
+/* Gives up without a call. NULL is fine. */
+Connector *connector_free(Connector *c);

@@ -1,0 +1,163 @@
+/* The devices of a host: their records, and revocation. Declared in host.h. */
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#include "host.h"
+#include "liblinkproto/b64u.h"
+#include "log.h"
+
+void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES])
+{
+        b64u_encode(key_id, KEY_ID_BYTES, out);
+}
+
+Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        for (Device *d = h->devices; d; d = d->next)
+                if (memcmp(d->key_id, key_id, KEY_ID_BYTES) == 0)
+                        return d;
+        return NULL;
+}
+
+/* The record: {"host","keyId","token","label","createdAt","codeId"}; host is that record's id. */
+static int save(Host *h, const Device *d)
+{
+        char host[2 * RECORD_ID_BYTES + 1], id[B64U_LEN(KEY_ID_BYTES) + 1];
+        char token[B64U_LEN(TOKEN_BYTES) + 1];
+        Buf b = {};
+        int r = buf_reserve(&b, 4096); /* so that it does not grow and leave copies behind */
+
+        if (r < 0)
+                return r;
+        sodium_bin2hex(host, sizeof(host), h->record.b, sizeof(h->record.b));
+        b64u_encode(d->key_id, KEY_ID_BYTES, id);
+        b64u_encode(d->token, TOKEN_BYTES, token);
+        buf_add_str(&b, "{");
+        buf_json_member_str(&b, "host", host);
+        buf_json_member_str(&b, "keyId", id);
+        buf_json_member_str(&b, "token", token);
+        buf_json_member_str(&b, "label", d->label);
+        buf_json_member_int(&b, "createdAt", d->created_at);
+        buf_json_member_str(&b, "codeId", d->admitted_by);
+        buf_add_str(&b, "}");
+        r = buf_ok(&b);
+        if (r == 0)
+                r = store_write(h->agent->store, RECORD_DEVICE, &d->record, (const char *)b.data,
+                                b.len);
+        buf_done_wipe(&b);
+        sodium_memzero(token, sizeof(token));
+        return r;
+}
+
+static void link_device(Host *h, Device *d)
+{
+        Device **at = &h->devices;
+
+        while (*at)
+                at = &(*at)->next;
+        *at = d;
+        h->n_devices++;
+}
+
+static int parse(const Secret *text, Device *d, RecordId *host)
+{
+        static const char *const names[] = {"host",  "keyId",     "token",
+                                            "label", "createdAt", "codeId"};
+        JsonSlice v[ELEMENTSOF(names)];
+        char buf[64];
+        int64_t created;
+        size_t n, m;
+        int r = json_scan_object((const char *)text->data, text->len, names, v, ELEMENTSOF(names));
+
+        if (r < 0)
+                return -EBADMSG;
+        if (json_str_copy(v[0], buf, sizeof(buf), &n) < 0 ||
+            sodium_hex2bin(host->b, sizeof(host->b), buf, n, NULL, &m, NULL) != 0 ||
+            m != sizeof(host->b) || json_str_copy(v[1], buf, sizeof(buf), &n) < 0 ||
+            b64u_decode_exact(buf, n, d->key_id, KEY_ID_BYTES) < 0 ||
+            json_str_copy(v[2], buf, sizeof(buf), &n) < 0 ||
+            b64u_decode_exact(buf, n, d->token, TOKEN_BYTES) < 0 ||
+            json_str_copy(v[3], d->label, sizeof(d->label), &n) < 0 ||
+            json_int64(v[4], &created) < 0 ||
+            json_str_copy(v[5], d->admitted_by, sizeof(d->admitted_by), &n) < 0)
+                r = -EBADMSG;
+        else
+                d->created_at = created;
+        sodium_memzero(buf, sizeof(buf));
+        return r;
+}
+
+int host_load_device(Agent *a, const RecordId *id, const Secret *text)
+{
+        Device *d = secret_object_new(sizeof(*d));
+        RecordId host;
+        int r;
+
+        if (!d)
+                return -ENOMEM;
+        d->record = *id;
+        r = parse(text, d, &host);
+        for (Host *h = a->hosts; r == 0 && h; h = h->next)
+                if (memcmp(&h->record, &host, sizeof(host)) == 0) {
+                        link_device(h, d);
+                        return 0;
+                }
+        secret_object_free(d);
+        return -EBADMSG; /* not a device, or of no host there is */
+}
+
+int host_add_device(Host *h, const Credential *c, const Invitation *by)
+{
+        Device *d;
+        int r;
+
+        if (h->n_devices >= DEVICES_MAX)
+                return -EUSERS;
+        d = secret_object_new(sizeof(*d));
+        if (!d)
+                return -ENOMEM;
+        d->record = store_new_id();
+        memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
+        memcpy(d->token, c->token, TOKEN_BYTES);
+        d->created_at = d->last_seen_at = time(NULL);
+        if (by->has_code_id)
+                b64u_encode(by->code_id, CODE_ID_BYTES, d->admitted_by);
+        if (by->label[0])
+                memcpy(d->label, by->label, sizeof(d->label));
+        else
+                (void)snprintf(d->label, sizeof(d->label), "device-%02x%02x%02x", d->key_id[0],
+                               d->key_id[1], d->key_id[2]);
+        r = save(h, d);
+        if (r < 0) {
+                secret_object_free(d);
+                return r;
+        }
+        link_device(h, d);
+        agent_note_last_seen(h->agent);
+        log_info("host %s: paired with device %s", h->name, d->label);
+        return 0;
+}
+
+int host_revoke(Host *h, Device *d, unsigned *ret_ended)
+{
+        uint8_t key_id[KEY_ID_BYTES];
+        unsigned n = 0;
+        int r = store_remove(h->agent->store, RECORD_DEVICE, &d->record);
+
+        if (r < 0)
+                return r;
+        memcpy(key_id, d->key_id, KEY_ID_BYTES);
+        log_info("host %s: device %s is revoked", h->name, d->label);
+        for (Device **at = &h->devices; *at; at = &(*at)->next)
+                if (*at == d) {
+                        *at = d->next;
+                        h->n_devices--;
+                        break;
+                }
+        secret_object_free(d);
+        n = host_end_device_sessions(h, key_id, "revoked", "the device was revoked");
+        agent_note_last_seen(h->agent);
+        *ret_ended = n;
+        return 0;
+}

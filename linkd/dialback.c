@@ -1,0 +1,346 @@
+#include "dialback.h"
+
+#include <errno.h>
+#include <sodium.h>
+
+#include "host.h"
+#include "liblinkproto/control.h"
+#include "liblinkproto/handshake.h"
+#include "limits.h"
+#include "log.h"
+
+typedef enum DialbackState {
+        DIALBACK_DIALING,
+        DIALBACK_ACCEPTING,
+        DIALBACK_HANDSHAKE
+} DialbackState;
+
+struct Dialback {
+        Dialback *next;
+        Uplink *uplink;
+        DialbackState state;
+        char link_id[LINK_ID_MAX * 4 + 1];
+        Ws *ws;
+        Timer *timer;
+        Handshake *handshake;
+        Invitation *invitation; /* whose guess slot is taken; NULL: none */
+        uint8_t key_id[KEY_ID_BYTES];
+};
+
+static void set_state(Dialback *d, DialbackState state)
+{
+        static const char *const names[] = {"dialing", "accepting", "handshake"};
+
+        if (state != d->state + 1)
+                log_error("link %s: impossible step from %s to %s", d->link_id, names[d->state],
+                          names[state]);
+        log_debug("link %s: %s -> %s", d->link_id, names[d->state], names[state]);
+        d->state = state;
+}
+
+Dialback *dialback_free(Dialback *d)
+{
+        if (!d)
+                return NULL;
+        for (Dialback **at = &d->uplink->dialbacks; *at; at = &(*at)->next)
+                if (*at == d) {
+                        *at = d->next;
+                        d->uplink->n_dialbacks--;
+                        break;
+                }
+        if (d->invitation)
+                invitation_refund(d->invitation);
+        handshake_free(d->handshake);
+        timer_free(d->timer);
+        ws_free(d->ws);
+        free(d);
+        return NULL;
+}
+
+void dialback_end_for(Host *h, const Invitation *i, const Dialback *except)
+{
+        for (Uplink *u = h->uplinks; u; u = u->next) {
+                Dialback *next;
+                for (Dialback *d = u->dialbacks; d; d = next) {
+                        next = d->next;
+                        if (d->invitation == i && d != except)
+                                dialback_free(d);
+                }
+        }
+}
+
+static void drop(Dialback *d, const char *why)
+{
+        log_info("host %s: link %s at %s: %s", d->uplink->host->name, d->link_id, d->uplink->url,
+                 why);
+        dialback_free(d);
+}
+
+/* ---- the handshake ---- */
+
+static int flush_output(Dialback *d)
+{
+        const uint8_t *frame;
+        size_t len;
+
+        while (handshake_output(d->handshake, &frame, &len)) {
+                WsMessage *m = ws_message_new(len, false);
+                int r;
+
+                if (!m)
+                        return -ENOMEM;
+                memcpy(m->data, frame, len);
+                r = ws_send(d->ws, m);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int step(Dialback *d, int result);
+
+/* The header is known: finds the code or the device it names. */
+static int give_secret(Dialback *d)
+{
+        Host *h = d->uplink->host;
+        const Header *header = handshake_host_header(d->handshake);
+        uint64_t now = uv_now(h->agent->loop);
+        Device *device;
+
+        switch (header->mode) {
+        case HEADER_PAIR: {
+                Invitation *i = invitation_find(h, header->has_code_id ? header->code_id : NULL);
+                if (!i || !invitation_reserve(i)) {
+                        drop(d,
+                             i ? "pairing: all guesses are in use" : "pairing: no such open code");
+                        return -ECANCELED;
+                }
+                d->invitation = i;
+                return handshake_host_give_password(d->handshake, i->code->data, i->code->len, now);
+        }
+        case HEADER_RECOVER:
+                drop(d, "recovery is not enabled");
+                return -ECANCELED;
+        case HEADER_RECONNECT:
+                memcpy(d->key_id, header->key_id, KEY_ID_BYTES);
+                device = host_find_device(h, header->key_id);
+                if (device)
+                        return handshake_host_give_token(d->handshake, device->token, now);
+                if (h->agent->n_unreadable_devices) {
+                        drop(d,
+                             "an unknown key id; not refused, since a device record is unreadable");
+                        return -ECANCELED;
+                }
+                return handshake_host_refuse(d->handshake);
+        }
+        return -EBADMSG;
+}
+
+/* The code was right: the device must be on disk before the client hears of it. */
+static int store_device(Dialback *d)
+{
+        Host *h = d->uplink->host;
+        const Credential *c = handshake_credential(d->handshake);
+        Invitation *i = d->invitation;
+        int r = host_add_device(h, c, i);
+
+        if (r < 0) {
+                log_error("host %s: a pairing failed, the device could not be stored in %s: %s",
+                          h->name, store_dir(h->agent->store),
+                          r == -EUSERS ? "too many devices" : strerror(-r));
+                drop(d, "pairing: not stored, the guess is given back");
+                return -ECANCELED;
+        }
+        memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
+        d->invitation = NULL; /* this attempt outlives it */
+        invitation_close(i);
+        return handshake_host_stored(d->handshake);
+}
+
+static int finish(Dialback *d)
+{
+        Host *h = d->uplink->host;
+        Device *device = host_find_device(h, d->key_id);
+        SealPair *keys;
+        Ws *ws;
+        int r;
+
+        if (!device) { /* revoked while the handshake ran */
+                drop(d, "the device was revoked");
+                return -ECANCELED;
+        }
+        keys = secret_object_new(sizeof(*keys));
+        if (!keys)
+                return -ENOMEM;
+        handshake_take_keys(d->handshake, keys);
+        ws = TAKE_PTR(d->ws);
+        r = host_add_session(h, device, ws, keys);
+        if (r < 0)
+                log_warning("host %s: a session was dropped: %s", h->name, strerror(-r));
+        dialback_free(d);
+        return -ECANCELED;
+}
+
+/* Follows a result of the machine. -ECANCELED: d is gone. */
+static int step(Dialback *d, int result)
+{
+        uint64_t now = uv_now(d->uplink->host->agent->loop), deadline;
+        Invitation *i;
+
+        for (;;) {
+                int r = result < 0 ? result : flush_output(d);
+
+                if (r < 0) {
+                        if (r != -ECANCELED)
+                                drop(d, strerror(-r));
+                        return -ECANCELED;
+                }
+                switch ((HandshakeResult)result) {
+                case HANDSHAKE_MORE:
+                        deadline = handshake_deadline_msec(d->handshake);
+                        timer_start(d->timer, deadline > now ? deadline - now : 0);
+                        return 0;
+                case HANDSHAKE_NEED_SECRET:
+                        result = give_secret(d);
+                        break;
+                case HANDSHAKE_NEED_STORE:
+                        result = store_device(d);
+                        break;
+                case HANDSHAKE_DONE:
+                        result = finish(d);
+                        break;
+                case HANDSHAKE_WRONG_CODE:
+                        i = TAKE_PTR(d->invitation);
+                        if (i)
+                                invitation_fail(i);
+                        drop(d, "pairing: wrong code");
+                        return -ECANCELED;
+                case HANDSHAKE_REFUSED:
+                        drop(d, "refused: unknown or revoked key id");
+                        return -ECANCELED;
+                case HANDSHAKE_BAD_PEER:
+                        drop(d, "the client broke the handshake");
+                        return -ECANCELED;
+                case HANDSHAKE_TIMED_OUT:
+                        drop(d, "the client did not go on in time");
+                        return -ECANCELED;
+                case HANDSHAKE_LOST:
+                        drop(d, "the client went away");
+                        return -ECANCELED;
+                }
+        }
+}
+
+/* ---- the socket ---- */
+
+static void on_timer(void *userdata)
+{
+        Dialback *d = userdata;
+
+        if (d->state == DIALBACK_HANDSHAKE)
+                (void)step(d, handshake_tick(d->handshake, uv_now(d->uplink->host->agent->loop)));
+        else
+                drop(d, "the relay did not answer");
+}
+
+static void on_open(void *userdata)
+{
+        Dialback *d = userdata;
+        char text[1024];
+        int r = control_encode(CONTROL_ACCEPT, d->link_id, NULL, NULL, text, sizeof(text));
+
+        set_state(d, DIALBACK_ACCEPTING);
+        timer_start(d->timer, CONTROL_STEP_MSEC);
+        if (r >= 0)
+                r = ws_send_text(d->ws, text, (size_t)r);
+        if (r < 0)
+                drop(d, strerror(-r));
+}
+
+static void begin_handshake(Dialback *d)
+{
+        Host *h = d->uplink->host;
+        uint8_t random[HANDSHAKE_RANDOM_BYTES], welcome[TOKEN_BYTES + KEY_ID_BYTES];
+        int r;
+
+        set_state(d, DIALBACK_HANDSHAKE);
+        ws_set_message_max(d->ws, LINK_MESSAGE_MAX);
+        randombytes_buf(random, sizeof(random));
+        do { /* a key id whose text does not begin with '-', which would look like an option */
+                randombytes_buf(welcome, sizeof(welcome));
+        } while (welcome[TOKEN_BYTES] >> 2 == 62);
+        r = handshake_host_new(&d->handshake, host_address(h), h->keys->static_private, random,
+                               welcome, uv_now(h->agent->loop));
+        sodium_memzero(random, sizeof(random));
+        sodium_memzero(welcome, sizeof(welcome));
+        if (r < 0)
+                drop(d, strerror(-r));
+        else
+                (void)step(d, HANDSHAKE_MORE);
+}
+
+static void on_control(Dialback *d, const uint8_t *data, size_t len)
+{
+        ControlMessage m;
+
+        if (control_decode((const char *)data, len, &m) < 0) {
+                drop(d, "the relay sent garbage");
+                return;
+        }
+        if (m.type == CONTROL_RELAYING)
+                begin_handshake(d);
+        else if (m.type == CONTROL_ERROR)
+                drop(d, "the link was gone when it was accepted");
+}
+
+static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
+{
+        Dialback *d = userdata;
+
+        if (d->state != DIALBACK_HANDSHAKE && text) {
+                on_control(d, data, len);
+                return;
+        }
+        if (d->state != DIALBACK_HANDSHAKE || text) {
+                drop(d, "a message of the wrong kind");
+                return;
+        }
+        (void)step(d,
+                   handshake_feed(d->handshake, data, len, uv_now(d->uplink->host->agent->loop)));
+}
+
+static void on_closed(void *userdata, unsigned code, const char *reason)
+{
+        (void)code;
+        drop(userdata, reason);
+}
+
+static const WsHandler ws_handler = {
+        .on_open = on_open,
+        .on_message = on_message,
+        .on_closed = on_closed,
+};
+
+int dialback_start(Uplink *u, const char *link_id)
+{
+        Dialback *d;
+        int r;
+
+        if (u->n_dialbacks >= DIALBACKS_MAX)
+                return -EUSERS;
+        d = calloc(1, sizeof(*d));
+        if (!d)
+                return -ENOMEM;
+        d->uplink = u;
+        strncpy(d->link_id, link_id, sizeof(d->link_id) - 1); /* of the same size, zeroed */
+        d->next = u->dialbacks;
+        u->dialbacks = d;
+        u->n_dialbacks++;
+        d->timer = timer_new(u->host->agent->loop, on_timer, d);
+        r = !d->timer ? -ENOMEM
+                      : ws_dial(&d->ws, u->host->agent->ws, u->url, host_address(u->host),
+                                CONNECT_MSEC, &ws_handler, d);
+        if (r < 0)
+                dialback_free(d);
+        return r;
+}

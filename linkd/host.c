@@ -1,0 +1,368 @@
+#include "host.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#include "liblinkproto/b64u.h"
+#include "log.h"
+
+/* ---- identity ---- */
+
+const char *host_address(const Host *h)
+{
+        return h->keys->reg.address;
+}
+
+static Host *host_alloc(Agent *a)
+{
+        Host *h = calloc(1, sizeof(*h));
+
+        if (!h)
+                return NULL;
+        h->agent = a;
+        h->keys = secret_object_new(sizeof(*h->keys));
+        if (!h->keys) {
+                free(h);
+                return NULL;
+        }
+        return h;
+}
+
+static int derive(Host *h)
+{
+        if (crypto_scalarmult_base(h->keys->static_public, h->keys->static_private) != 0)
+                return -EBADMSG;
+        register_key_derive(&h->keys->reg, h->keys->static_private);
+        return 0;
+}
+
+/* The record: {"name","staticPrivate","createdAt","uplinks":[url]}. */
+static int save(Host *h)
+{
+        char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
+        Buf b = {};
+        int r = buf_reserve(&b, 8192); /* so that it does not grow and leave copies behind */
+
+        if (r < 0)
+                return r;
+        b64u_encode(h->keys->static_private, STATIC_KEY_BYTES, key);
+        buf_add_str(&b, "{");
+        buf_json_member_str(&b, "name", h->name);
+        buf_json_member_str(&b, "staticPrivate", key);
+        buf_json_member_int(&b, "createdAt", h->created_at);
+        buf_json_name(&b, "uplinks");
+        buf_add_str(&b, "[");
+        for (const Uplink *u = h->uplinks; u; u = u->next) {
+                buf_json_comma(&b);
+                buf_json_str(&b, u->url, strlen(u->url));
+        }
+        buf_add_str(&b, "]}");
+        r = buf_ok(&b);
+        if (r == 0)
+                r = store_write(h->agent->store, RECORD_HOST, &h->record, (const char *)b.data,
+                                b.len);
+        buf_done_wipe(&b);
+        sodium_memzero(key, sizeof(key));
+        return r;
+}
+
+static void link_host(Host *h)
+{
+        Host **at = &h->agent->hosts;
+
+        while (*at)
+                at = &(*at)->next;
+        *at = h;
+}
+
+int host_create(Host **ret, Agent *a, const char *name)
+{
+        Host *h = host_alloc(a);
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        h->record = store_new_id();
+        h->created_at = time(NULL);
+        (void)snprintf(h->name, sizeof(h->name), "%s", name); /* checked by the caller */
+        do { /* an address that does not look like an option */
+                randombytes_buf(h->keys->static_private, STATIC_KEY_BYTES);
+                r = derive(h);
+        } while (r == 0 && host_address(h)[0] == '-');
+        if (r == 0)
+                r = save(h);
+        if (r < 0) {
+                host_free(h);
+                return r;
+        }
+        link_host(h);
+        *ret = h;
+        return 0;
+}
+
+static int load_uplinks(Host *h, JsonSlice list)
+{
+        Uplink **at = &h->uplinks;
+        JsonSlice url;
+
+        if (!json_is_array(list))
+                return -EBADMSG;
+        while (json_array_next(&list, &url)) {
+                _cleanup_(freep) char *text = NULL;
+                int r = json_str_dup(url, &text);
+                if (r == 0)
+                        r = uplink_new(at, h, text);
+                if (r < 0)
+                        return r == -EINVAL ? -EBADMSG : r;
+                at = &(*at)->next;
+        }
+        return 0;
+}
+
+int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
+{
+        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks"};
+        JsonSlice v[ELEMENTSOF(names)];
+        char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
+        int64_t created;
+        size_t n;
+        Host *h = host_alloc(a);
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        h->record = *id;
+        r = json_scan_object((const char *)text->data, text->len, names, v, ELEMENTSOF(names));
+        if (r == 0 && (json_str_copy(v[0], h->name, sizeof(h->name), &n) < 0 ||
+                       json_str_copy(v[1], key, sizeof(key), &n) < 0 ||
+                       b64u_decode_exact(key, n, h->keys->static_private, STATIC_KEY_BYTES) < 0 ||
+                       json_int64(v[2], &created) < 0))
+                r = -EBADMSG;
+        sodium_memzero(key, sizeof(key));
+        if (r == 0) {
+                h->created_at = created;
+                r = derive(h);
+        }
+        if (r == 0)
+                r = load_uplinks(h, v[3]);
+        if (r < 0) {
+                host_free(h);
+                return r;
+        }
+        link_host(h);
+        *ret = h;
+        return 0;
+}
+
+Host *host_free(Host *h)
+{
+        if (!h)
+                return NULL;
+        while (h->sessions)
+                host_end_session(h->sessions, "closed", "the agent is stopping");
+        while (h->servers)
+                host_unserve(h->servers);
+        while (h->invitations)
+                invitation_close(h->invitations);
+        while (h->uplinks) {
+                Uplink *u = h->uplinks;
+                h->uplinks = u->next;
+                uplink_free(u);
+        }
+        while (h->devices) {
+                Device *d = h->devices;
+                h->devices = d->next;
+                secret_object_free(d);
+        }
+        secret_object_free(h->keys);
+        free(h);
+        return NULL;
+}
+
+/* ---- uplinks ---- */
+
+unsigned host_n_uplinks(const Host *h)
+{
+        unsigned n = 0;
+
+        for (const Uplink *u = h->uplinks; u; u = u->next)
+                n++;
+        return n;
+}
+
+int host_add_uplink(Host *h, const char *url)
+{
+        Uplink **at = &h->uplinks;
+        int r;
+
+        for (; *at; at = &(*at)->next)
+                if (strcmp((*at)->url, url) == 0)
+                        return -EEXIST;
+        if (host_n_uplinks(h) >= UPLINKS_MAX)
+                return -EUSERS;
+        r = uplink_new(at, h, url);
+        if (r < 0)
+                return r;
+        r = save(h);
+        if (r < 0) {
+                *at = uplink_free(*at);
+                return r;
+        }
+        uplink_start(*at);
+        return 0;
+}
+
+int host_remove_uplink(Host *h, const char *url)
+{
+        for (Uplink **at = &h->uplinks; *at; at = &(*at)->next) {
+                Uplink *u = *at;
+                int r;
+
+                if (strcmp(u->url, url) != 0)
+                        continue;
+                *at = u->next;
+                r = save(h);
+                if (r < 0) {
+                        *at = u;
+                        return r;
+                }
+                uplink_free(u);
+                return 0;
+        }
+        return -ENOENT;
+}
+
+/* ---- sessions ---- */
+
+void host_end_session(HostSession *s, const char *word, const char *message)
+{
+        Host *h = s->host;
+        HostServer *next;
+
+        for (HostSession **at = &h->sessions; *at; at = &(*at)->next)
+                if (*at == s) {
+                        *at = s->next;
+                        h->n_sessions--;
+                        break;
+                }
+        /* First every request that waits is answered, then the users hear of the end. */
+        s->conduit = conduit_free(s->conduit, word, message);
+        for (HostServer *server = h->servers; server; server = next) {
+                next = server->next;
+                server->ops->on_session_ended(server, s, word, message);
+        }
+        free(s);
+}
+
+static void touch(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        Device *d = host_find_device(h, key_id);
+
+        if (!d)
+                return;
+        d->last_seen_at = time(NULL);
+        agent_note_last_seen(h->agent);
+}
+
+static void on_session_ended(void *userdata, const char *word, const char *reason)
+{
+        HostSession *s = userdata;
+
+        log_info("host %s: session %u ended: %s", s->host->name, (unsigned)s->number, reason);
+        touch(s->host, s->key_id);
+        host_end_session(s, word, reason);
+}
+
+static const ConduitHandler conduit_handler = {
+        .on_session_ended = on_session_ended,
+};
+
+unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        unsigned n = 0;
+
+        for (const HostSession *s = h->sessions; s; s = s->next)
+                n += memcmp(s->key_id, key_id, KEY_ID_BYTES) == 0;
+        return n;
+}
+
+int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
+{
+        HostSession *s = NULL;
+        int r = 0;
+
+        if (h->n_sessions >= HOST_SESSIONS_MAX ||
+            host_device_sessions(h, d->key_id) >= DEVICE_SESSIONS_MAX)
+                r = -EUSERS;
+        else if (!(s = calloc(1, sizeof(*s))))
+                r = -ENOMEM;
+        else
+                r = conduit_new(&s->conduit, h->agent->loop, false, &conduit_handler, s);
+        if (r < 0) {
+                ws_kill(w, 1000);
+                secret_object_free(keys);
+                free(s);
+                return r;
+        }
+        s->host = h;
+        memcpy(s->key_id, d->key_id, KEY_ID_BYTES);
+        s->number = ++h->last_session_number;
+        s->since = time(NULL);
+        r = conduit_attach(s->conduit, w, keys);
+        if (r < 0) {
+                conduit_free(s->conduit, "internal", strerror(-r));
+                free(s);
+                return r;
+        }
+        s->next = h->sessions;
+        h->sessions = s;
+        h->n_sessions++;
+        touch(h, d->key_id);
+        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
+        for (HostServer *server = h->servers; server; server = server->next)
+                server->ops->on_session(server, s);
+        return 0;
+}
+
+unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
+                                  const char *message)
+{
+        unsigned n = 0;
+        HostSession *next;
+
+        for (HostSession *s = h->sessions; s; s = next) {
+                next = s->next;
+                if (memcmp(s->key_id, key_id, KEY_ID_BYTES) != 0)
+                        continue;
+                conduit_kill_session(s->conduit);
+                host_end_session(s, word, message);
+                n++;
+        }
+        return n;
+}
+
+int host_serve(Host *h, HostServer *server)
+{
+        for (const HostServer *s = h->servers; s; s = s->next)
+                if (s->roles & server->roles)
+                        return -EBUSY;
+        server->host = h;
+        server->next = h->servers;
+        h->servers = server;
+        for (HostSession *s = h->sessions; s; s = s->next)
+                server->ops->on_session(server, s);
+        return 0;
+}
+
+void host_unserve(HostServer *server)
+{
+        if (!server->host)
+                return;
+        for (HostServer **at = &server->host->servers; *at; at = &(*at)->next)
+                if (*at == server) {
+                        *at = server->next;
+                        break;
+                }
+        server->host = NULL;
+}

@@ -1,0 +1,113 @@
+/* An identity of this machine that others can reach: keys, uplinks, devices, invitations, sessions.
+ */
+#pragma once
+
+#include "agent.h"
+#include "conduit.h"
+#include "invitation.h"
+#include "liblinkproto/regauth.h"
+#include "uplink.h"
+
+typedef struct Device Device;
+typedef struct HostSession HostSession;
+typedef struct HostServer HostServer;
+
+/* A credential that a host has issued. Holds a secret: a secret_object_new() object. */
+struct Device {
+        Device *next;
+        RecordId record;
+        uint8_t key_id[KEY_ID_BYTES];
+        uint8_t token[TOKEN_BYTES];
+        char label[NAME_MAX_BYTES + 1];
+        char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one */
+        time_t created_at, last_seen_at;
+};
+
+/* Keys of a host: a secret_object_new() object. */
+typedef struct HostKeys {
+        uint8_t static_private[STATIC_KEY_BYTES];
+        uint8_t static_public[STATIC_KEY_BYTES];
+        RegisterKey reg;
+} HostKeys;
+
+/* A session of a device. */
+struct HostSession {
+        HostSession *next;
+        Host *host;
+        uint8_t key_id[KEY_ID_BYTES];
+        Conduit *conduit;
+        uint64_t number; /* unique in this process */
+        time_t since;
+};
+
+/* Who serves a role of a host: an IPC connection. */
+typedef struct HostServerOps {
+        /* A session is there: the server may add a ConduitUser of its roles to its conduit. */
+        void (*on_session)(HostServer *server, HostSession *s);
+        /* It ends; its conduit is gone already. */
+        void (*on_session_ended)(HostServer *server, HostSession *s, const char *word,
+                                 const char *message);
+} HostServerOps;
+
+struct HostServer {
+        const HostServerOps *ops;
+        Host *host; /* NULL: does not serve */
+        uint8_t roles;
+        HostServer *next;
+};
+
+struct Host {
+        Host *next;
+        Agent *agent;
+        RecordId record;
+        char name[NAME_MAX_BYTES + 1];
+        HostKeys *keys;
+        time_t created_at;
+        int64_t last_ts_msec; /* of a register: never goes back */
+        Uplink *uplinks;
+        Device *devices;
+        unsigned n_devices;
+        Invitation *invitations;
+        HostSession *sessions;
+        unsigned n_sessions;
+        uint64_t last_session_number;
+        HostServer *servers;
+};
+
+/* A new identity, stored. 0 or negative errno. */
+int host_create(Host **ret, Agent *a, const char *name) _must_use_;
+/* From its record. -EBADMSG: not a host record. */
+int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
+Host *host_free(Host *h);
+const char *host_address(const Host *h);
+
+/* Adds or removes an uplink, stored and started. url normalized. 0; -EEXIST; -ENOENT; -EUSERS; or
+ * what the store says. */
+int host_add_uplink(Host *h, const char *url) _must_use_;
+int host_remove_uplink(Host *h, const char *url) _must_use_;
+unsigned host_n_uplinks(const Host *h);
+
+/* From a device record: *ret_host is found by the host's record id inside. */
+int host_load_device(Agent *a, const RecordId *id, const Secret *text) _must_use_;
+/* Stores a new device; it counts from when this returns 0. -EUSERS: too many. */
+int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_use_;
+/* A key id as text; it never begins with '-' when it is ours. */
+enum { KEY_ID_TEXT_BYTES = 23 };
+void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES]);
+Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+/* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many. */
+int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
+/* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */
+void host_end_session(HostSession *s, const char *word, const char *message);
+/* Ends all sessions of a device at once; what is queued for it is dropped. How many there were. */
+unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
+                                  const char *message);
+unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+
+/* A device has connected: makes a session of it. w and keys are taken over, also on failure. */
+int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys) _must_use_;
+
+/* Makes server the one for its roles; its on_session is called for each session there is.
+ * 0; -EBUSY: somebody has one of the roles. */
+int host_serve(Host *h, HostServer *server) _must_use_;
+void host_unserve(HostServer *server);

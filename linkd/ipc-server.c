@@ -1,0 +1,450 @@
+#include "ipc-server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ipc-call.h"
+#include "ipc-session.h"
+#include "limits.h"
+#include "log.h"
+
+struct IpcServer {
+        Agent *agent;
+        uv_pipe_t pipe;
+        char *path;
+        IpcConn *conns;
+        unsigned n_conns;
+        bool bound;
+        uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
+};
+
+/* ---- errors ---- */
+
+static const struct {
+        const char *word;
+        int error;
+} words[] = {
+        {"protocol", EPROTO},
+        {"version", EPROTONOSUPPORT},
+        {"flow", ENOBUFS},
+        {"tooMany", EUSERS},
+        {"forbidden", EACCES},
+        {"noSuchMethod", EOPNOTSUPP},
+        {"badRequest", EINVAL},
+        {"noSuchHost", ENOENT},
+        {"noSuchPeer", ENOENT},
+        {"noSuchDevice", ENOENT},
+        {"noSuchUplink", ENOENT},
+        {"noSuchInvitation", ENOENT},
+        {"exists", EEXIST},
+        {"ambiguous", ENOTUNIQ},
+        {"busy", EBUSY},
+        {"noUplink", EDESTADDRREQ},
+        {"wrongCode", EKEYREJECTED},
+        {"revoked", EKEYREVOKED},
+        {"unreachable", EHOSTUNREACH},
+        {"timeout", ETIMEDOUT},
+        {"closed", ECONNRESET},
+        {"badPeer", EBADMSG},
+        {"noPayload", ENOTSUP},
+        {"tooBig", EMSGSIZE},
+        {"storage", EIO},
+        {"internal", ENOMEM},
+};
+
+static uint32_t error_of_word(const char *word)
+{
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (strcmp(words[i].word, word) == 0)
+                        return (uint32_t)words[i].error;
+        return 0;
+}
+
+/* ---- the end of a connection ---- */
+
+static void on_conn_closed(uv_handle_t *handle)
+{
+        IpcConn *c = container_of((uv_pipe_t *)handle, IpcConn, pipe);
+
+        buf_done_wipe(&c->in);
+        buf_done_wipe(&c->out);
+        buf_done_wipe(&c->writing);
+        free(c);
+}
+
+/* Lets go of everything at once; the memory goes when libuv has closed the handle. Never called
+ * from inside a callback of a session (see ipc_conn_send). */
+static void conn_close(IpcConn *c)
+{
+        if (uv_is_closing((uv_handle_t *)&c->pipe))
+                return;
+        c->closing = true;
+        for (IpcConn **at = &c->server->conns; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        c->server->n_conns--;
+                        break;
+                }
+        ipc_session_drop_all(c);
+        ipc_call_drop_all(c);
+        uv_close((uv_handle_t *)&c->pipe, on_conn_closed);
+}
+
+/* ---- out ---- */
+
+static void write_more(IpcConn *c);
+
+static void on_written(uv_write_t *req, int status)
+{
+        IpcConn *c = container_of(req, IpcConn, write_req);
+
+        buf_done_wipe(&c->writing);
+        if (status < 0 || (c->closing && c->out.len == 0)) {
+                conn_close(c);
+                return;
+        }
+        write_more(c);
+        if (!c->closing && !ipc_conn_is_full(c))
+                ipc_session_resume_all(c);
+}
+
+static void write_more(IpcConn *c)
+{
+        uv_buf_t buf;
+
+        if (c->writing.len || c->out.len == 0 || uv_is_closing((uv_handle_t *)&c->pipe))
+                return;
+        c->writing = c->out;
+        c->out = (Buf){};
+        buf = uv_buf_init((char *)c->writing.data, (unsigned)c->writing.len);
+        /* A failure is told by the read side too; the bytes are then nobody's. */
+        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
+                buf_done_wipe(&c->writing);
+}
+
+bool ipc_conn_is_full(const IpcConn *c)
+{
+        return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
+}
+
+void ipc_conn_send(IpcConn *c, const IpcMessage *m)
+{
+        int r;
+
+        if (uv_is_closing((uv_handle_t *)&c->pipe) || c->out.failed)
+                return;
+        r = ipcmsg_encode(&c->out, m);
+        if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
+                r = -ENOBUFS;
+        if (r < 0) {
+                log_warning("an application (uid %u) is cut off: %s", c->uid, strerror(-r));
+                /* The read side sees the end and closes, from the loop and not from here. */
+                int fd;
+                if (uv_fileno((uv_handle_t *)&c->pipe, &fd) == 0)
+                        (void)shutdown(fd, SHUT_RDWR); /* gone already is fine */
+                c->out.failed = true;
+                return;
+        }
+        write_more(c);
+}
+
+void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,
+                         const char *message)
+{
+        ipc_conn_send(c, &(IpcMessage){
+                                 .type = IPC_ERROR,
+                                 .session = session,
+                                 .request = request,
+                                 .name = ipc_str(word),
+                                 .message = ipc_str(message),
+                                 .error_no = error_of_word(word),
+                         });
+}
+
+void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
+{
+        if (c->closing)
+                return;
+        log_info("closing an application's connection (uid %u): %s: %s", c->uid, word, message);
+        ipc_conn_send_error(c, 0, 0, word, message);
+        c->closing = true;
+        (void)uv_read_stop((uv_stream_t *)&c->pipe); /* always 0 */
+        ipc_session_drop_all(c);
+        ipc_call_drop_all(c);
+        if (!c->writing.len)
+                conn_close(c);
+}
+
+/* ---- in ---- */
+
+static void on_hello(IpcConn *c, const IpcMessage *m)
+{
+        if (m->version < 1) {
+                ipc_conn_fail(c, "version", "this agent speaks version 1");
+                return;
+        }
+        c->hello_done = true;
+        log_debug("application (uid %u) says hello: %.*s", c->uid, (int)MIN(m->name.n, (size_t)64),
+                  m->name.p);
+        ipc_conn_send(c, &(IpcMessage){
+                                 .type = IPC_HELLO,
+                                 .version = IPC_VERSION,
+                                 .max_frame = IPC_FRAME_MAX,
+                                 .name = ipc_str("linkd " LINK_VERSION),
+                         });
+}
+
+static void dispatch(IpcConn *c, const IpcMessage *m)
+{
+        if (!c->hello_done && m->type != IPC_HELLO) {
+                ipc_conn_fail(c, "protocol", "the first frame must be HELLO");
+                return;
+        }
+        switch (m->type) {
+        case IPC_HELLO:
+                if (c->hello_done)
+                        ipc_conn_fail(c, "protocol", "a second HELLO");
+                else
+                        on_hello(c, m);
+                return;
+        case IPC_CALL:
+                ipc_call_dispatch(c, m);
+                return;
+        case IPC_CONNECT:
+                ipc_session_on_connect(c, m);
+                return;
+        case IPC_SERVE:
+                ipc_session_on_serve(c, m);
+                return;
+        case IPC_CLOSE:
+                ipc_session_on_close(c, m);
+                return;
+        case IPC_REQUEST:
+        case IPC_RESPONSE:
+        case IPC_EVENT:
+                ipc_session_on_data(c, m);
+                return;
+        case IPC_ASK:
+                ipc_session_on_ask(c, m);
+                return;
+        case IPC_CANCEL:
+                ipc_session_on_cancel(c, m);
+                return;
+        case IPC_CREDIT:
+                ipc_session_on_credit(c, m);
+                return;
+        case IPC_ERROR:
+        case IPC_RESULT:
+        case IPC_NOTIFY:
+        case IPC_OPENED:
+        case IPC_STATE:
+        case IPC_INCOMING: /* the codec refuses these from an application */
+                ipc_conn_fail(c, "protocol", "a frame that only the agent sends");
+                return;
+        }
+}
+
+/* Takes whole frames off data. Returns how many bytes were used. */
+static size_t take_frames(IpcConn *c, const uint8_t *data, size_t len)
+{
+        size_t used = 0;
+
+        while (!c->closing) {
+                const char *fault = NULL;
+                size_t n = 0;
+                IpcMessage m;
+                int r = ipcmsg_decode(data + used, len - used, false, &m, &n, &fault);
+
+                if (r < 0) {
+                        ipc_conn_fail(c, "protocol", fault);
+                        return len;
+                }
+                if (r == 0) {
+                        if (!c->hello_done && MAX(n, len - used) > IPC_HELLO_MAX)
+                                ipc_conn_fail(c, "protocol",
+                                              "the first frame must be a short HELLO");
+                        return used;
+                }
+                dispatch(c, &m);
+                used += n;
+        }
+        return len;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+        IpcConn *c = container_of((uv_pipe_t *)handle, IpcConn, pipe);
+
+        (void)suggested;
+        *buf = uv_buf_init((char *)c->server->chunk, sizeof(c->server->chunk));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+        IpcConn *c = container_of((uv_pipe_t *)stream, IpcConn, pipe);
+        const uint8_t *data = (const uint8_t *)buf->base;
+        size_t used;
+
+        if (n < 0) {
+                conn_close(c);
+                return;
+        }
+        if (n == 0)
+                return;
+        if (c->in.len == 0) {
+                used = take_frames(c, data, (size_t)n);
+                if (!c->closing)
+                        buf_add(&c->in, data + used, (size_t)n - used);
+        } else {
+                buf_add(&c->in, data, (size_t)n);
+                if (buf_ok(&c->in) == 0) {
+                        used = take_frames(c, c->in.data, c->in.len);
+                        buf_drop(&c->in, used);
+                }
+        }
+        if (c->in.len == 0)
+                buf_done(&c->in); /* an idle connection owns no buffer */
+        if (buf_ok(&c->in) < 0)
+                ipc_conn_fail(c, "internal", "out of memory");
+}
+
+/* ---- listening ---- */
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+        IpcServer *s = container_of((uv_pipe_t *)stream, IpcServer, pipe);
+        IpcConn *c;
+        int fd, r;
+
+        if (status < 0) {
+                log_warning("socket %s: %s", s->path, uv_strerror(status));
+                return;
+        }
+        c = calloc(1, sizeof(*c));
+        if (!c || uv_pipe_init(s->agent->loop, &c->pipe, 0) < 0) {
+                log_error("socket %s: out of memory", s->path);
+                free(c);
+                return;
+        }
+        c->server = s;
+        c->agent = s->agent;
+        c->next = s->conns;
+        s->conns = c;
+        s->n_conns++;
+        r = uv_accept(stream, (uv_stream_t *)&c->pipe);
+        if (r == 0)
+                r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
+        if (r == 0)
+                r = policy_of_socket(fd, s->path, &c->access, &c->uid);
+        if (r == 0)
+                r = uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+        if (r < 0) {
+                log_warning("socket %s: %s", s->path, strerror(-r));
+                conn_close(c);
+        } else if (s->n_conns > IPC_CONNECTIONS_MAX) {
+                ipc_conn_fail(c, "tooMany", "the agent has too many connections");
+        } else if (!(c->access & ACCESS_READ)) {
+                ipc_conn_fail(c, "forbidden",
+                              "this user may not use the agent: it is for root, "
+                              "the agent's own user, and members of the socket's group");
+        }
+}
+
+static int fault(char **ret, int error, const char *path, const char *what)
+{
+        if (asprintf(ret, "socket %s: %s", path, what) < 0)
+                *ret = NULL;
+        return error;
+}
+
+/* Removes a socket nobody answers on. */
+static int clear_path(const char *path, char **ret_fault)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct stat st;
+        int fd, r;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return fault(ret_fault, -ENAMETOOLONG, path,
+                             "the path is too long for a Unix socket");
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : fault(ret_fault, -errno, path, strerror(errno));
+        if (!S_ISSOCK(st.st_mode))
+                return fault(ret_fault, -EEXIST, path, "there is something else at this path");
+        strcpy(address.sun_path, path); /* measured above */
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return fault(ret_fault, -errno, path, strerror(errno));
+        r = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+        (void)close(fd);
+        if (r != -ECONNREFUSED)
+                return fault(ret_fault, -EADDRINUSE, path, "another agent answers there");
+        return unlink(path) < 0 ? fault(ret_fault, -errno, path, strerror(errno)) : 0;
+}
+
+/* The directory of the socket, one level, as a user instance needs it. */
+static void make_parent(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *dir =
+                slash && slash != path ? strndup(path, (size_t)(slash - path)) : NULL;
+
+        if (dir && mkdir(dir, 0755) == 0)
+                log_debug("made %s", dir); /* a failure shows at the bind */
+}
+
+static void on_server_closed(uv_handle_t *handle)
+{
+        IpcServer *s = container_of((uv_pipe_t *)handle, IpcServer, pipe);
+
+        free(s->path);
+        free(s);
+}
+
+int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault)
+{
+        IpcServer *s;
+        int r = clear_path(path, ret_fault);
+
+        if (r < 0)
+                return r;
+        make_parent(path);
+        s = calloc(1, sizeof(*s));
+        if (!s || !(s->path = strdup(path)) || uv_pipe_init(a->loop, &s->pipe, 0) < 0) {
+                if (s)
+                        free(s->path);
+                free(s);
+                return -ENOMEM;
+        }
+        s->agent = a;
+        r = uv_pipe_bind(&s->pipe, path);
+        if (r == 0) {
+                s->bound = true;
+                r = chmod(path, 0660) < 0 ? -errno : 0;
+        }
+        if (r == 0)
+                r = uv_listen((uv_stream_t *)&s->pipe, SOMAXCONN, on_connection);
+        if (r < 0) {
+                (void)fault(ret_fault, r, path, strerror(-r));
+                ipc_server_free(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+IpcServer *ipc_server_free(IpcServer *s)
+{
+        if (!s)
+                return NULL;
+        while (s->conns)
+                conn_close(s->conns);
+        if (s->bound)
+                (void)unlink(s->path); /* gone already is fine */
+        uv_close((uv_handle_t *)&s->pipe, on_server_closed);
+        return NULL;
+}

@@ -1,0 +1,50 @@
+/* The agent's Unix socket (docs/IPC.md): listening, connections, framing, output. */
+#pragma once
+
+#include "agent.h"
+#include "liblinkproto/ipcmsg.h"
+#include "pairing.h"
+#include "policy.h"
+
+typedef struct IpcConn IpcConn;
+typedef struct IpcSession IpcSession;
+typedef struct IpcServe IpcServe;
+typedef struct IpcAsk IpcAsk;
+typedef struct IpcPairing IpcPairing;
+
+/* One application. */
+struct IpcConn {
+        IpcConn *next;
+        IpcServer *server;
+        Agent *agent;
+        uv_pipe_t pipe;
+        unsigned access; /* Access bits */
+        uid_t uid;
+        bool hello_done, closing, reading;
+        Buf in;      /* what was read and is not a whole frame yet */
+        Buf out;     /* waits for the write in flight */
+        Buf writing; /* in flight */
+        uv_write_t write_req;
+        size_t unanswered_bytes; /* of CALL and ASK */
+        unsigned n_sessions, n_requests;
+        uint32_t last_session;
+        IpcSession *sessions;
+        IpcServe *serves;
+        IpcAsk *asks;
+        IpcPairing *pairings;
+};
+
+/* Listens at path; a stale socket there is replaced, one that answers is not. 0, or negative errno
+ * with *ret_fault in words (free()). */
+int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault) _must_use_;
+IpcServer *ipc_server_free(IpcServer *s);
+
+/* Queues a frame. What cannot be queued ends the connection, so there is nothing to look at. Never
+ * calls back. */
+void ipc_conn_send(IpcConn *c, const IpcMessage *m);
+void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,
+                         const char *message);
+/* A fault of the whole connection: tells it, then closes. */
+void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* Whether so much waits for the application to read that its sessions must not be read. */
+bool ipc_conn_is_full(const IpcConn *c);

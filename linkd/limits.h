@@ -1,0 +1,67 @@
+/* Every bound of the agent, with its unit and the reason for the number. */
+#pragma once
+
+enum {
+        /* Hosts, peers, devices: far above what a person keeps, low enough that a list of all fits
+         * a frame and a linear search costs nothing. */
+        HOSTS_MAX = 16,
+        PEERS_MAX = 1024,
+        DEVICES_MAX = 1024,   /* of one host */
+        UPLINKS_MAX = 8,      /* of one host or peer; the same as relays in an invitation URI */
+        INVITATIONS_MAX = 64, /* open at a time, of one host */
+        NAME_MAX_BYTES = 64,  /* names and labels */
+        CODE_MIN_BYTES =
+                6, /* of a code somebody chose: shorter ones are guessed in five tries too often */
+        CODE_CHARS = 6, /* of a generated code: 30^6, five guesses: one in 145 million */
+        CODE_FAILURES_MAX =
+                5, /* wrong confirmations that burn a code (PROTOCOL.md "Pairing rules") */
+        INVITE_TTL_SEC = 900, /* default */
+        INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
+
+        /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
+        CONNECT_MSEC = 8000,        /* name, TCP, TLS and upgrade together */
+        CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
+        PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
+        PING_DEADLINE_MSEC = 5000,
+        FLUSH_MSEC = 5000, /* what a closing socket may take to send what is queued */
+        UPLINK_BACKOFF_MIN_MSEC = 500,
+        UPLINK_BACKOFF_MAX_MSEC = 4000,
+        UPLINK_REPLACED_MSEC = 30000, /* another socket took the address: do not fight it */
+        PEER_BACKOFF_MIN_MSEC = 400,
+        PEER_BACKOFF_MAX_MSEC = 8000,
+        REQUEST_TIMEOUT_MSEC = 30000, /* default */
+        REQUEST_TIMEOUT_MAX_MSEC = 24 * 3600 * 1000,
+        SESSION_IDLE_MSEC = 600000,      /* no frame either way: closed */
+        SESSION_KEEPALIVE_MSEC = 100000, /* a third of the relays' idle window of 300 s */
+        ASK_KEEP_MSEC = 60000,           /* a user's shared session after its last one-shot call */
+        FRAMED_WAIT_MSEC = 5000,         /* a payload waits this long for the peer's cap */
+        APP_STALL_MSEC = 25000, /* an application that does not read: its session ends, before a
+                                   relay ends it for unanswered pings */
+        LAST_SEEN_MSEC = 60000, /* how often last-seen times are written */
+
+        DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
+        HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
+        DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine */
+
+        /* IPC. */
+        IPC_CONNECTIONS_MAX = 512,
+        IPC_SESSIONS_MAX = 256,  /* that one connection opens; incoming ones count for the host */
+        IPC_REQUESTS_MAX = 1024, /* unanswered, of one connection */
+        IPC_HELLO_MAX = 4096,    /* bytes before the hello */
+        IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
+        IPC_OUT_HIGH_BYTES = 1024 * 1024, /* above it the connection's sessions are not read */
+        IPC_OUT_MAX_BYTES =
+                64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
+        SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */
+        SESSION_RETAIN_BYTES =
+                4 * 1024 *
+                1024, /* unanswered requests kept to be sent again; above, credit waits */
+        INCOMING_REQUESTS_MAX = 1024, /* unanswered by the application, of one session */
+        ID_TEXT_MAX = 64,             /* characters of a remote request's id: a double has 25 */
+
+        WS_RX_CHUNK_BYTES =
+                16 *
+                1024, /* libwebsockets' receive buffer, one a socket: 4 KiB costs half the speed */
+        RECORD_MAX_BYTES = 64 * 1024,
+        UNREADABLE_REPORT_MAX = 32, /* records named in `status`; the log has all */
+};

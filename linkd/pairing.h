@@ -1,0 +1,22 @@
+/* Pairing as a client: proves a code to a host and keeps the credential as a peer. */
+#pragma once
+
+#include "agent.h"
+#include "liblinkproto/inviteuri.h"
+
+typedef struct Pairing Pairing;
+
+/* Called once; the pairing ends itself after the call. peer: the result, or NULL with an error word
+ * of docs/IPC.md and a message. */
+typedef void (*PairingFunc)(void *userdata, Peer *peer, const char *word, const char *message);
+
+/* invitation: address, code, code id, relays (at least one), copied. name: "" for one of our own
+ * making. 0; -EEXIST: another peer has that name; -EUSERS: too many peers; -ENOMEM. */
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
+                  PairingFunc func, void *userdata) _must_use_;
+/* Gives up without a call. NULL is fine. */
+Pairing *pairing_free(Pairing *p);
+
+/* Whether text can be the name of a peer or host, or a label: 1 to NAME_MAX_BYTES bytes of UTF-8,
+ * no control characters, no '-' or '@' in front. */
+bool name_is_valid(const char *text);

@@ -1,0 +1,498 @@
+#include "peer.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#include "liblinkproto/b64u.h"
+#include "log.h"
+
+const char *peer_state_name(PeerState s)
+{
+        static const char *const names[] = {
+                [PEER_IDLE] = "idle",
+                [PEER_CONNECTING] = "connecting",
+                [PEER_CONNECTED] = "connected",
+                [PEER_RECONNECTING] = "reconnecting",
+                [PEER_UNREACHABLE] = "unreachable",
+                [PEER_REVOKED] = "revoked",
+        };
+        return names[s];
+}
+
+unsigned peer_n_links(const Peer *p)
+{
+        unsigned n = 0;
+
+        for (const PeerLink *l = p->links; l; l = l->next)
+                n++;
+        return n;
+}
+
+/* The record: {"name","credential","createdAt","uplinks":[url]}. */
+static int save(Peer *p)
+{
+        _cleanup_(secret_freep) Secret *credential = credential_export(p->credential);
+        Buf b = {};
+        int r;
+
+        if (!credential)
+                return -ENOMEM;
+        r = buf_reserve(&b, 8192); /* so that it does not grow and leave copies behind */
+        if (r < 0)
+                return r;
+        buf_add_str(&b, "{");
+        buf_json_member_str(&b, "name", p->name);
+        buf_json_member_str(&b, "credential", (const char *)credential->data);
+        buf_json_member_int(&b, "createdAt", p->created_at);
+        buf_json_name(&b, "uplinks");
+        buf_add_str(&b, "[");
+        for (size_t i = 0; i < p->n_uplinks; i++) {
+                buf_json_comma(&b);
+                buf_json_str(&b, p->uplinks[i], strlen(p->uplinks[i]));
+        }
+        buf_add_str(&b, "]}");
+        r = buf_ok(&b);
+        if (r == 0)
+                r = store_write(p->agent->store, RECORD_PEER, &p->record, (const char *)b.data,
+                                b.len);
+        buf_done_wipe(&b);
+        return r;
+}
+
+static Peer *peer_alloc(Agent *a)
+{
+        Peer *p = calloc(1, sizeof(*p));
+
+        if (!p)
+                return NULL;
+        p->agent = a;
+        p->credential = secret_object_new(sizeof(*p->credential));
+        if (!p->credential) {
+                free(p);
+                return NULL;
+        }
+        return p;
+}
+
+static void link_peer(Peer *p)
+{
+        Peer **at = &p->agent->peers;
+
+        while (*at)
+                at = &(*at)->next;
+        *at = p;
+}
+
+static int set_uplinks(Peer *p, char *const *uplinks, size_t n_uplinks)
+{
+        for (size_t i = 0; i < n_uplinks; i++) {
+                p->uplinks[i] = strdup(uplinks[i]);
+                if (!p->uplinks[i])
+                        return -ENOMEM;
+                p->n_uplinks++;
+        }
+        return 0;
+}
+
+int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, char *const *uplinks,
+                size_t n_uplinks)
+{
+        Peer *p = peer_alloc(a);
+        int r;
+
+        if (!p)
+                return -ENOMEM;
+        p->record = store_new_id();
+        *p->credential = *c;
+        p->created_at = p->since = time(NULL);
+        (void)snprintf(p->name, sizeof(p->name), "%s", name); /* checked by the caller */
+        r = set_uplinks(p, uplinks, n_uplinks);
+        if (r == 0)
+                r = save(p);
+        if (r < 0) {
+                peer_free(p);
+                return r;
+        }
+        link_peer(p);
+        *ret = p;
+        return 0;
+}
+
+int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks)
+{
+        Peer *fresh = peer_alloc(p->agent);
+        int r;
+
+        if (!fresh)
+                return -ENOMEM;
+        fresh->record = p->record;
+        fresh->created_at = time(NULL);
+        *fresh->credential = *c;
+        memcpy(fresh->name, p->name, sizeof(fresh->name));
+        r = set_uplinks(fresh, uplinks, n_uplinks);
+        if (r == 0)
+                r = save(fresh);
+        if (r == 0) { /* the running links' connectors point at the credential's place */
+                *p->credential = *fresh->credential;
+                p->created_at = fresh->created_at;
+                p->last_uplink = 0;
+                for (size_t i = 0; i < UPLINKS_MAX; i++) {
+                        char *old = p->uplinks[i];
+                        p->uplinks[i] = fresh->uplinks[i];
+                        fresh->uplinks[i] = old;
+                }
+                size_t n = p->n_uplinks;
+                p->n_uplinks = fresh->n_uplinks;
+                fresh->n_uplinks = n;
+                if (p->state == PEER_REVOKED)
+                        p->state = PEER_IDLE;
+                p->cause[0] = '\0';
+        }
+        peer_free(fresh);
+        return r;
+}
+
+static int load_uplinks(Peer *p, JsonSlice list)
+{
+        JsonSlice url;
+
+        if (!json_is_array(list))
+                return -EBADMSG;
+        while (json_array_next(&list, &url)) {
+                if (p->n_uplinks >= UPLINKS_MAX || json_str_dup(url, &p->uplinks[p->n_uplinks]) < 0)
+                        return -EBADMSG;
+                p->n_uplinks++;
+        }
+        return p->n_uplinks ? 0 : -EBADMSG;
+}
+
+int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text)
+{
+        static const char *const names[] = {"name", "credential", "createdAt", "uplinks"};
+        JsonSlice v[ELEMENTSOF(names)];
+        int64_t created = 0;
+        size_t n;
+        Peer *p = peer_alloc(a);
+        int r;
+
+        if (!p)
+                return -ENOMEM;
+        p->record = *id;
+        r = json_scan_object((const char *)text->data, text->len, names, v, ELEMENTSOF(names));
+        /* A credential is base64url: nothing in it is escaped. */
+        if (r == 0 &&
+            (json_str_copy(v[0], p->name, sizeof(p->name), &n) < 0 || !json_is_string(v[1]) ||
+             credential_import(v[1].p + 1, v[1].n - 2, p->credential) < 0 ||
+             json_int64(v[2], &created) < 0))
+                r = -EBADMSG;
+        if (r == 0)
+                r = load_uplinks(p, v[3]);
+        if (r < 0) {
+                peer_free(p);
+                return r;
+        }
+        p->created_at = created;
+        p->since = time(NULL);
+        link_peer(p);
+        *ret = p;
+        return 0;
+}
+
+static void close_links(Peer *p, const char *word, const char *cause);
+static AskLink *asklink_free(AskLink *k);
+
+Peer *peer_free(Peer *p)
+{
+        if (!p)
+                return NULL;
+        close_links(p, "closed", "the peer was removed or the agent is stopping");
+        while (p->asks)
+                asklink_free(p->asks);
+        while (p->links) /* users that did not let go on IPC_STATE_CLOSED do it now */
+                peerlink_free(p->links);
+        for (size_t i = 0; i < p->n_uplinks; i++)
+                free(p->uplinks[i]);
+        secret_object_free(p->credential);
+        free(p);
+        return NULL;
+}
+
+int peer_remove(Peer *p)
+{
+        int r = store_remove(p->agent->store, RECORD_PEER, &p->record);
+
+        if (r < 0)
+                return r;
+        for (Peer **at = &p->agent->peers; *at; at = &(*at)->next)
+                if (*at == p) {
+                        *at = p->next;
+                        break;
+                }
+        peer_free(p);
+        return 0;
+}
+
+/* ---- managed connections ---- */
+
+/* The peer's state is that of its best link. */
+static void update_peer(Peer *p, const char *cause)
+{
+        PeerState state = p->state == PEER_REVOKED ? PEER_REVOKED : PEER_IDLE;
+
+        for (const PeerLink *l = p->links; l; l = l->next) {
+                if (l->state == IPC_STATE_CONNECTED) {
+                        state = PEER_CONNECTED;
+                        break;
+                }
+                if (l->state == IPC_STATE_CLOSED)
+                        continue;
+                state = l->round_failed                      ? PEER_UNREACHABLE
+                        : l->state == IPC_STATE_RECONNECTING ? PEER_RECONNECTING
+                                                             : PEER_CONNECTING;
+        }
+        if (state == PEER_CONNECTED)
+                p->cause[0] = '\0';
+        else if (cause)
+                (void)snprintf(p->cause, sizeof(p->cause), "%s", cause); /* cut is fine */
+        if (state == p->state)
+                return;
+        log_info("peer %s: %s -> %s%s%s", p->name, peer_state_name(p->state),
+                 peer_state_name(state), p->cause[0] ? ": " : "", p->cause);
+        p->state = state;
+        p->since = time(NULL);
+}
+
+static void set_state(PeerLink *l, IpcState state, const char *word, const char *cause)
+{
+        static const char *const names[] = {"", "connecting", "connected", "reconnecting",
+                                            "closed"};
+
+        if (l->state == IPC_STATE_CLOSED || state == IPC_STATE_CONNECTING) {
+                log_error("peer %s: impossible step from %s to %s", l->peer->name, names[l->state],
+                          names[state]);
+                return;
+        }
+        log_debug("peer %s: link %s -> %s", l->peer->name, names[l->state], names[state]);
+        if (state != l->state)
+                l->since = time(NULL);
+        l->state = state;
+        update_peer(l->peer, cause);
+        l->func(l->userdata, state, word, cause);
+}
+
+static void close_link(PeerLink *l, const char *word, const char *cause)
+{
+        if (l->state == IPC_STATE_CLOSED)
+                return;
+        timer_stop(l->timer);
+        l->connector = connector_free(l->connector);
+        l->conduit = conduit_free(l->conduit, word, cause);
+        set_state(l, IPC_STATE_CLOSED, word, cause);
+}
+
+static void close_links(Peer *p, const char *word, const char *cause)
+{
+        PeerLink *next;
+
+        for (PeerLink *l = p->links; l; l = next) {
+                next = l->next; /* l's user frees only l */
+                close_link(l, word, cause);
+        }
+}
+
+static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
+                         const Credential *credential, size_t uplink, const char *cause)
+{
+        PeerLink *l = userdata;
+        Peer *p = l->peer;
+        int r;
+
+        (void)credential;
+        l->connector = NULL; /* it ends itself */
+        switch (result) {
+        case CONNECTOR_CONNECTED:
+                p->last_uplink = uplink;
+                l->failures = 0;
+                l->round_failed = false;
+                if (p->state == PEER_REVOKED)
+                        p->state = PEER_CONNECTING;
+                r = conduit_attach(l->conduit, ws, keys);
+                if (r == 0)
+                        set_state(l, IPC_STATE_CONNECTED,
+                                  conduit_is_framed(l->conduit) ? "framed" : "", "");
+                else
+                        timer_start(l->timer, PEER_BACKOFF_MAX_MSEC);
+                return;
+        case CONNECTOR_REVOKED:
+                p->state = PEER_REVOKED;
+                p->since = time(NULL);
+                log_warning("peer %s: the host has revoked this machine's credential", p->name);
+                close_link(l, "revoked",
+                           "the host has revoked this machine's credential; pair again");
+                return;
+        case CONNECTOR_WRONG_CODE: /* only in pairings */
+        case CONNECTOR_UNREACHABLE:
+                l->round_failed = true;
+                timer_start(l->timer, backoff_draw_msec(l->failures, PEER_BACKOFF_MIN_MSEC,
+                                                        PEER_BACKOFF_MAX_MSEC));
+                if (l->failures < 16)
+                        l->failures++;
+                set_state(l, l->state == IPC_STATE_CONNECTING ? IPC_STATE_RECONNECTING : l->state,
+                          "unreachable", cause);
+                return;
+        }
+}
+
+static void on_timer(void *userdata)
+{
+        PeerLink *l = userdata;
+        Peer *p = l->peer;
+        int r = connector_reconnect(&l->connector, p->agent, p->credential, p->uplinks,
+                                    p->n_uplinks, p->last_uplink, on_connected, l);
+
+        if (r < 0)
+                timer_start(l->timer, PEER_BACKOFF_MAX_MSEC);
+}
+
+static void on_session_ended(void *userdata, const char *word, const char *reason)
+{
+        PeerLink *l = userdata;
+
+        timer_start(l->timer, backoff_draw_msec(0, PEER_BACKOFF_MIN_MSEC, PEER_BACKOFF_MAX_MSEC));
+        set_state(l, IPC_STATE_RECONNECTING, word, reason);
+}
+
+static void on_framed(void *userdata)
+{
+        PeerLink *l = userdata;
+
+        if (l->state == IPC_STATE_CONNECTED)
+                set_state(l, IPC_STATE_CONNECTED, "framed", "");
+}
+
+static const ConduitHandler conduit_handler = {
+        .on_session_ended = on_session_ended,
+        .on_framed = on_framed,
+};
+
+int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
+{
+        PeerLink *l = calloc(1, sizeof(*l));
+
+        if (!l)
+                return -ENOMEM;
+        l->timer = timer_new(p->agent->loop, on_timer, l);
+        if (!l->timer || conduit_new(&l->conduit, p->agent->loop, true, &conduit_handler, l) < 0) {
+                timer_free(l->timer);
+                free(l);
+                return -ENOMEM;
+        }
+        l->peer = p;
+        l->state = IPC_STATE_CONNECTING;
+        l->func = func;
+        l->userdata = userdata;
+        l->since = time(NULL);
+        l->next = p->links;
+        p->links = l;
+        timer_start(l->timer, 0);
+        update_peer(p, NULL);
+        *ret = l;
+        return 0;
+}
+
+PeerLink *peerlink_free(PeerLink *l)
+{
+        Peer *p;
+
+        if (!l)
+                return NULL;
+        p = l->peer;
+        for (PeerLink **at = &p->links; *at; at = &(*at)->next)
+                if (*at == l) {
+                        *at = l->next;
+                        break;
+                }
+        connector_free(l->connector);
+        conduit_free(l->conduit, "closed", "the session was closed");
+        timer_free(l->timer);
+        free(l);
+        update_peer(p, NULL);
+        return NULL;
+}
+
+/* ---- one-shot calls ---- */
+
+struct AskLink {
+        AskLink *next;
+        Peer *peer;
+        uid_t uid;
+        PeerLink *link;
+        Timer *timer; /* looks whether it has been idle for long enough */
+        uint64_t used_msec;
+};
+
+static AskLink *asklink_free(AskLink *k)
+{
+        for (AskLink **at = &k->peer->asks; *at; at = &(*at)->next)
+                if (*at == k) {
+                        *at = k->next;
+                        break;
+                }
+        k->link = peerlink_free(k->link);
+        timer_free(k->timer);
+        free(k);
+        return NULL;
+}
+
+static void on_ask_timer(void *userdata)
+{
+        AskLink *k = userdata;
+        uint64_t now = uv_now(k->peer->agent->loop);
+
+        if (!k->link->conduit)
+                asklink_free(k); /* closed: revoked */
+        else if (conduit_is_idle(k->link->conduit) && now >= k->used_msec + ASK_KEEP_MSEC)
+                asklink_free(k);
+        else
+                timer_start(k->timer, ASK_KEEP_MSEC / 4);
+}
+
+static void on_ask_state(void *userdata, IpcState state, const char *word, const char *cause)
+{
+        AskLink *k = userdata;
+
+        (void)word;
+        (void)cause;
+        if (state == IPC_STATE_CLOSED)
+                timer_start(k->timer, 0); /* not on this stack */
+}
+
+int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret)
+{
+        AskLink *k = p->asks;
+        int r;
+
+        while (k && (k->uid != uid || !k->link->conduit))
+                k = k->next;
+        if (!k) {
+                k = calloc(1, sizeof(*k));
+                if (!k)
+                        return -ENOMEM;
+                k->peer = p;
+                k->uid = uid;
+                k->timer = timer_new(p->agent->loop, on_ask_timer, k);
+                r = k->timer ? peerlink_new(&k->link, p, on_ask_state, k) : -ENOMEM;
+                if (r < 0) {
+                        timer_free(k->timer);
+                        free(k);
+                        return r;
+                }
+                k->next = p->asks;
+                p->asks = k;
+                timer_start(k->timer, ASK_KEEP_MSEC);
+        }
+        k->used_msec = uv_now(p->agent->loop);
+        *ret = k->link->conduit;
+        return 0;
+}

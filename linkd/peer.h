@@ -1,0 +1,79 @@
+/* Remote hosts this machine has paired with, and the managed connections to them.
+ *
+ *   PeerLink:  CONNECTING ──▶ CONNECTED ⇄ RECONNECTING        CLOSED: revoked, or by its user
+ *
+ * Each application's session is a PeerLink of its own; one-shot calls share one a user. */
+#pragma once
+
+#include "agent.h"
+#include "conduit.h"
+#include "connector.h"
+#include "limits.h"
+
+typedef struct PeerLink PeerLink;
+typedef struct AskLink AskLink;
+
+typedef enum PeerState {
+        PEER_IDLE,
+        PEER_CONNECTING,
+        PEER_CONNECTED,
+        PEER_RECONNECTING,
+        PEER_UNREACHABLE,
+        PEER_REVOKED,
+} PeerState;
+
+struct Peer {
+        Peer *next;
+        Agent *agent;
+        RecordId record;
+        char name[NAME_MAX_BYTES + 1];
+        Credential *credential; /* secret_object_new */
+        char *uplinks[UPLINKS_MAX];
+        size_t n_uplinks;
+        size_t last_uplink; /* the one that last worked */
+        time_t created_at, since;
+        PeerState state;
+        char cause[200];
+        PeerLink *links;
+        AskLink *asks;
+};
+
+/* Who uses a link hears of its states; word and cause as in docs/IPC.md. After IPC_STATE_CLOSED the
+ * link's conduit has failed all that waited; the user still calls peerlink_free. */
+typedef void (*PeerLinkFunc)(void *userdata, IpcState state, const char *word, const char *cause);
+
+struct PeerLink {
+        PeerLink *next;
+        Peer *peer;
+        IpcState state;
+        Conduit *conduit;
+        Connector *connector;
+        Timer *timer;
+        unsigned failures;
+        bool round_failed; /* since it was last connected */
+        PeerLinkFunc func;
+        void *userdata;
+        time_t since;
+};
+
+/* Stores a new peer. name: checked, not in use. 0 or negative errno. */
+int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, char *const *uplinks,
+                size_t n_uplinks) _must_use_;
+/* Pairing again with the same host: puts a new credential and uplinks in place of the old, stored;
+ * live links go on to their end. 0 or negative errno, and nothing has changed. */
+int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks) _must_use_;
+int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
+Peer *peer_free(Peer *p);
+/* Removes it from disk, then from memory; its links are closed. */
+int peer_remove(Peer *p) _must_use_;
+const char *peer_state_name(PeerState s);
+unsigned peer_n_links(const Peer *p);
+
+/* Starts a managed connection. func is never called from inside. 0; -ENOMEM. */
+int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata) _must_use_;
+/* Ends it, flushed. */
+PeerLink *peerlink_free(PeerLink *l);
+
+/* The conduit for one-shot calls of a user: shared, kept for a minute after the last. The caller
+ * adds its ConduitUser (roles 0) and removes it when answered. */
+int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret) _must_use_;

@@ -1,0 +1,247 @@
+#include "session.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+
+#include "liblinkproto/control.h"
+#include "liblinkproto/secret.h"
+#include "limits.h"
+#include "log.h"
+#include "timer.h"
+
+static const char keepalive_text[] =
+        "{\"t\":\"ka\"}"; /* an unknown type, which every peer ignores */
+
+struct Session {
+        uv_loop_t *loop;
+        Ws *ws;
+        SealPair *keys;
+        const SessionHandler *handler;
+        void *userdata;
+        bool framed, held, ended;
+        Timer *idle;
+        uint64_t last_traffic_msec; /* of anything but a keepalive */
+        uint64_t last_sent_msec;
+        uint64_t sent, written; /* messages */
+};
+
+static void end(Session *s, const char *word, const char *reason)
+{
+        if (s->ended)
+                return;
+        s->ended = true;
+        timer_stop(s->idle);
+        s->handler->on_ended(s->userdata, word, reason); /* may free s */
+}
+
+/* A peer that broke the rules: nothing more is said to it. */
+static void end_bad(Session *s, const char *reason)
+{
+        s->ws = ws_kill(s->ws, 1000);
+        end(s, "badPeer", reason);
+}
+
+/* ---- time ---- */
+
+static void on_idle(void *userdata)
+{
+        Session *s = userdata;
+        uint64_t now = uv_now(s->loop), due = s->last_traffic_msec + SESSION_IDLE_MSEC, seq;
+
+        if (now >= due) {
+                s->ws = ws_free(s->ws);
+                end(s, "closed", "no traffic for ten minutes");
+                return;
+        }
+        if (s->held && now >= s->last_sent_msec + SESSION_KEEPALIVE_MSEC) {
+                Buf b = {};
+                buf_add_str(&b, keepalive_text);
+                int r = buf_ok(&b) < 0 ? -ENOMEM : session_send(s, &b, &seq);
+                buf_done(&b);
+                if (r < 0)
+                        log_debug("session: keepalive not sent: %s", strerror(-r));
+        }
+        if (s->held)
+                due = MIN(due, s->last_sent_msec + SESSION_KEEPALIVE_MSEC);
+        timer_start(s->idle, MAX(due, now + 1) - now);
+}
+
+void session_set_held(Session *s, bool held)
+{
+        s->held = held;
+        timer_start(s->idle, held ? SESSION_KEEPALIVE_MSEC : SESSION_IDLE_MSEC);
+}
+
+/* ---- in ---- */
+
+static void take_envelope(Session *s, const Envelope *e)
+{
+        switch (e->type) {
+        case ENVELOPE_IGNORED:
+                return;
+        case ENVELOPE_CAP:
+                if (e->cap_framed && !s->framed) {
+                        s->framed = true;
+                        s->handler->on_framed(s->userdata);
+                }
+                return;
+        case ENVELOPE_REQ:
+        case ENVELOPE_RES:
+        case ENVELOPE_EVT:
+                s->last_traffic_msec = uv_now(s->loop);
+                s->handler->on_envelope(s->userdata, e);
+                return;
+        }
+}
+
+static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
+{
+        Session *s = userdata;
+        Envelope e;
+        int r;
+
+        if (text) {
+                end_bad(s, "the peer sent a text frame inside the session");
+                return;
+        }
+        r = seal_open(&s->keys->receive, data, len, data);
+        if (r < 0) {
+                end_bad(s, "a frame failed authentication: it was changed on the way");
+                return;
+        }
+        r = envelope_decode(data, len - SEAL_TAG_BYTES, &e);
+        if (r < 0) {
+                end_bad(s, "the peer sent a malformed envelope");
+                return;
+        }
+        take_envelope(s, &e); /* may free s */
+}
+
+static void on_written(void *userdata, size_t len)
+{
+        Session *s = userdata;
+
+        (void)len;
+        s->handler->on_written(s->userdata, ++s->written); /* messages leave in order */
+}
+
+static void on_closed(void *userdata, unsigned code, const char *reason)
+{
+        Session *s = userdata;
+        char text[128];
+
+        s->ws = ws_free(s->ws);
+        (void)snprintf(text, sizeof(text), code ? "%s (%u)" : "%s", reason, code);
+        end(s, "closed", text);
+}
+
+static void on_open(void *userdata)
+{
+        (void)userdata; /* it was open when the session took it over */
+}
+
+static const WsHandler ws_handler = {
+        .on_open = on_open,
+        .on_message = on_message,
+        .on_written = on_written,
+        .on_closed = on_closed,
+};
+
+/* ---- out ---- */
+
+int session_send(Session *s, const Buf *plain, uint64_t *ret_seq)
+{
+        size_t len = plain->len + SEAL_TAG_BYTES;
+        WsMessage *m;
+        int r;
+
+        if (!s->ws)
+                return -ENOTCONN;
+        if (len > LINK_MESSAGE_MAX)
+                return -EMSGSIZE;
+        m = ws_message_new(len, false);
+        if (!m)
+                return -ENOMEM;
+        r = seal_frame(&s->keys->send, plain->data, plain->len, m->data);
+        if (r < 0) {
+                ws_message_free(m);
+                return r;
+        }
+        s->last_sent_msec = uv_now(s->loop);
+        r = ws_send(s->ws, m);
+        if (r == 0)
+                *ret_seq = ++s->sent;
+        return r;
+}
+
+bool session_is_framed(const Session *s)
+{
+        return s->framed;
+}
+
+void session_pause(Session *s, bool paused)
+{
+        if (s->ws)
+                ws_pause(s->ws, paused);
+}
+
+/* ---- life ---- */
+
+int session_new(Session **ret, uv_loop_t *loop, Ws *w, SealPair *keys,
+                const SessionHandler *handler, void *userdata)
+{
+        Session *s = calloc(1, sizeof(*s));
+        Buf cap = {};
+        uint64_t seq;
+        int r;
+
+        if (!s || !(s->idle = timer_new(loop, on_idle, s))) {
+                free(s);
+                ws_kill(w, 1000);
+                secret_object_free(keys);
+                return -ENOMEM;
+        }
+        s->loop = loop;
+        s->ws = w;
+        s->keys = keys;
+        s->handler = handler;
+        s->userdata = userdata;
+        s->last_traffic_msec = uv_now(loop);
+        ws_set_handler(w, &ws_handler, s);
+        ws_set_message_max(w, LINK_MESSAGE_MAX);
+        session_set_held(s, false);
+        buf_add_str(&cap, envelope_cap);
+        r = buf_ok(&cap) < 0 ? -ENOMEM : session_send(s, &cap, &seq);
+        buf_done(&cap);
+        if (r < 0) {
+                session_kill(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+static Session *release(Session *s)
+{
+        timer_free(s->idle);
+        secret_object_free(s->keys);
+        free(s);
+        return NULL;
+}
+
+Session *session_free(Session *s)
+{
+        if (!s)
+                return NULL;
+        ws_free(s->ws);
+        return release(s);
+}
+
+Session *session_kill(Session *s)
+{
+        if (!s)
+                return NULL;
+        ws_kill(s->ws, 1000);
+        return release(s);
+}

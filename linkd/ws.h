@@ -1,0 +1,64 @@
+/* The agent's WebSocket client: the thin edge between libwebsockets and everything that speaks in
+ * messages. Outbound only. Names are resolved off the loop. */
+#pragma once
+
+#include <uv.h>
+
+#include "liblinkproto/util.h"
+
+typedef struct WsLoop WsLoop; /* the libwebsockets context on the daemon's uv loop */
+typedef struct Ws Ws;         /* one connection */
+
+/* What an owner hears. All on the loop's thread; any of them may free the Ws. */
+typedef struct WsHandler {
+        void (*on_open)(void *userdata);
+        /* A whole message. data may be changed by the receiver and is gone after the call. */
+        void (*on_message)(void *userdata, bool text, uint8_t *data, size_t len);
+        /* A message of len bytes has been handed to the kernel or to TLS. May be NULL. */
+        void (*on_written)(void *userdata, size_t len);
+        /* The end; nothing follows. code: the close code that came, 0 if none. The owner still
+         * calls ws_free. */
+        void (*on_closed)(void *userdata, unsigned code, const char *reason);
+} WsHandler;
+
+/* A message on its way out; room for libwebsockets' framing stands before the data. */
+typedef struct WsMessage {
+        struct WsMessage *next;
+        bool text;
+        size_t len;
+        uint8_t *data; /* len bytes, to be filled by who made it */
+} WsMessage;
+
+/* 0 or negative errno. loop must outlive it. */
+int ws_loop_new(WsLoop **ret, uv_loop_t *loop) _must_use_;
+/* Ends all connections. Their owners have freed them before. */
+WsLoop *ws_loop_free(WsLoop *l);
+
+/* Starts to connect to a normalized relay URL at /v1/link?a=ADDRESS (address NULL: no query).
+ * on_open or on_closed follows, never from inside this call; within timeout_msec. 0; -EINVAL;
+ * -ENOMEM. */
+int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
+            const WsHandler *handler, void *userdata) _must_use_;
+void ws_set_handler(Ws *w, const WsHandler *handler, void *userdata);
+/* Sends a ping every interval; a ping unanswered (by anything) for deadline ends the connection. */
+int ws_keepalive(Ws *w, uint64_t interval_msec, uint64_t deadline_msec) _must_use_;
+/* Largest message taken (default CONTROL_ENDPOINT_MAX); a larger one ends the connection with 1009.
+ */
+void ws_set_message_max(Ws *w, size_t bytes);
+
+/* NULL: out of memory. */
+WsMessage *ws_message_new(size_t len, bool text);
+WsMessage *ws_message_free(WsMessage *m);
+/* Queues a message and takes it over, also on failure. 0; -ENOTCONN. The queue's bound is its
+ * user's affair: see ws_queued_bytes. */
+int ws_send(Ws *w, WsMessage *m) _must_use_;
+int ws_send_text(Ws *w, const char *text, size_t len) _must_use_;
+size_t ws_queued_bytes(const Ws *w);
+/* Stops or resumes reading from the network. A message or two that were read may still come. */
+void ws_pause(Ws *w, bool paused);
+
+/* Ends it without a further callback: what is queued is sent first (for FLUSH_MSEC at most), then a
+ * close frame 1000. NULL is fine. */
+Ws *ws_free(Ws *w);
+/* The same, but what is queued is dropped. code: close code to send. */
+Ws *ws_kill(Ws *w, unsigned code);
