@@ -1,12 +1,13 @@
-/* Control messages between endpoints and relay (PROTOCOL.md "Control messages"): JSON text frames. */
+/* Control messages between endpoints and relay (PROTOCOL.md "Control messages"): JSON text frames.
+ */
 #pragma once
 
 #include "json.h"
 
 enum {
-        CONTROL_RELAY_MAX = 4096,          /* bytes a relay accepts */
-        CONTROL_ENDPOINT_MAX = 256 * 1024, /* bytes an endpoint accepts: usage of many links */
-        LINK_ID_MAX = 128,                 /* characters of a linkId or address on the wire */
+        CONTROL_RELAY_MAX = 4096,            /* bytes a relay accepts */
+        CONTROL_ENDPOINT_MAX = 256 * 1024,   /* bytes an endpoint accepts: usage of many links */
+        LINK_ID_MAX = 128,                   /* characters of a linkId or address on the wire */
         LINK_MESSAGE_MAX = 16 * 1024 * 1024, /* bytes of one spliced message */
 };
 

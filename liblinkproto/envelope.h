@@ -1,6 +1,7 @@
 /* The application envelope inside a sealed frame (PROTOCOL.md "Envelope").
  *
- *   framed: 01 | u32be(metaLen) | meta | payload        legacy: the plaintext is the meta, '{' first
+ *   framed: 01 | u32be(metaLen) | meta | payload        legacy: the plaintext is the meta, '{'
+ * first
  *
  * JSON values are cut out of the meta as raw text and never rewritten. */
 #pragma once
@@ -34,9 +35,9 @@ extern const char envelope_cap[]; /* {"t":"cap","env":[1]} */
 /* 0; -EBADMSG: the session ends. */
 int envelope_decode(const uint8_t *plain, size_t len, Envelope *ret) _must_use_;
 
-/* Append a plaintext to b, in the framed form or the legacy one. cmd, data are valid JSON text, taken
- * as it stands; error is plain UTF-8 and gets quoted. id: number text. Check buf_ok().
- * A payload needs framed = true; the caller has checked that. */
+/* Append a plaintext to b, in the framed form or the legacy one. cmd, data are valid JSON text,
+ * taken as it stands; error is plain UTF-8 and gets quoted. id: number text. Check buf_ok(). A
+ * payload needs framed = true; the caller has checked that. */
 void envelope_req(Buf *b, bool framed, uint64_t id, JsonSlice cmd);
 void envelope_res_ok(Buf *b, bool framed, JsonSlice id, JsonSlice data);
 void envelope_res_error(Buf *b, bool framed, JsonSlice id, const char *error, size_t error_len);

@@ -26,11 +26,13 @@ enum {
 typedef enum HandshakeResult {
         HANDSHAKE_MORE = 1,    /* waits for a frame until handshake_deadline_msec() */
         HANDSHAKE_NEED_SECRET, /* host: header known; call handshake_host_give_*() or _refuse() */
-        HANDSHAKE_NEED_STORE,  /* host: cA verified; store the device, then handshake_host_stored() */
+        HANDSHAKE_NEED_STORE,  /* host: cA verified; store the device, then handshake_host_stored()
+                                */
         HANDSHAKE_DONE,        /* keys (and, pairing, the credential) can be taken */
-        HANDSHAKE_WRONG_CODE,  /* confirmation failed; a client also by handshake_closed() after cA */
-        HANDSHAKE_REFUSED,     /* client: the host's refusal; host: its own refusal is in the output */
-        HANDSHAKE_BAD_PEER,    /* a frame that no honest peer sends; drop the connection */
+        HANDSHAKE_WRONG_CODE,  /* confirmation failed; a client also by handshake_closed() after cA
+                                */
+        HANDSHAKE_REFUSED,  /* client: the host's refusal; host: its own refusal is in the output */
+        HANDSHAKE_BAD_PEER, /* a frame that no honest peer sends; drop the connection */
         HANDSHAKE_TIMED_OUT,
         HANDSHAKE_LOST, /* closed before the end (see handshake_closed) */
 } HandshakeResult;
@@ -40,11 +42,11 @@ typedef struct Handshake Handshake; /* in locked memory */
 Handshake *handshake_free(Handshake *h);
 DEFINE_CLEANUP(Handshake, handshake_free)
 
-/* Client, pairing: code is the pairing code as typed. code_id NULL: version 1. recover: mode 2 instead.
- * address is the one dialed; another one in the welcome is HANDSHAKE_BAD_PEER.
- * 0; SPAKE2-unusable code or randomness: -EINVAL; -ENOMEM. */
-int handshake_client_pair(Handshake **ret, const char *address, const uint8_t *code, size_t code_len,
-                          const uint8_t *code_id, bool recover,
+/* Client, pairing: code is the pairing code as typed. code_id NULL: version 1. recover: mode 2
+ * instead. address is the one dialed; another one in the welcome is HANDSHAKE_BAD_PEER. 0;
+ * SPAKE2-unusable code or randomness: -EINVAL; -ENOMEM. */
+int handshake_client_pair(Handshake **ret, const char *address, const uint8_t *code,
+                          size_t code_len, const uint8_t *code_id, bool recover,
                           const uint8_t random[HANDSHAKE_RANDOM_BYTES]) _must_use_;
 /* Client, reconnecting with a credential (copied). */
 int handshake_client_reconnect(Handshake **ret, const Credential *c,
@@ -75,11 +77,13 @@ int handshake_host_refuse(Handshake *h) _must_use_;
 int handshake_host_stored(Handshake *h) _must_use_;
 
 /* A frame from the peer (binary message). A HandshakeResult, or negative errno. Data that does not
- * authenticate is an outcome, never an errno. A host may hold one frame (F1) until the secret is given. */
+ * authenticate is an outcome, never an errno. A host may hold one frame (F1) until the secret is
+ * given. */
 int handshake_feed(Handshake *h, const uint8_t *frame, size_t len, uint64_t now_msec) _must_use_;
 /* The clock moved on: HANDSHAKE_TIMED_OUT or HANDSHAKE_MORE. */
 int handshake_tick(Handshake *h, uint64_t now_msec) _must_use_;
-/* The connection closed: HANDSHAKE_WRONG_CODE for a client after cA and before cB, else HANDSHAKE_LOST. */
+/* The connection closed: HANDSHAKE_WRONG_CODE for a client after cA and before cB, else
+ * HANDSHAKE_LOST. */
 int handshake_closed(Handshake *h) _must_use_;
 uint64_t handshake_deadline_msec(const Handshake *h);
 

@@ -1,12 +1,13 @@
-/* The message codec of the agent's IPC (docs/IPC.md), shared by linkd and liblinkipc. libc only, no I/O. */
+/* The message codec of the agent's IPC (docs/IPC.md), shared by linkd and liblinkipc. libc only, no
+ * I/O. */
 #pragma once
 
 #include "buf.h"
 
 enum {
         IPC_VERSION = 1,
-        IPC_HEAD_BYTES = 16,                            /* with the length field */
-        IPC_FRAME_MAX = 16 * 1024 * 1024 + 64 * 1024,   /* largest value of the length field */
+        IPC_HEAD_BYTES = 16,                          /* with the length field */
+        IPC_FRAME_MAX = 16 * 1024 * 1024 + 64 * 1024, /* largest value of the length field */
         IPC_FRAME_MIN = 12,
         IPC_WINDOW_MAX = 4 * 1024 * 1024,
         IPC_STRING_MAX = 65535,
@@ -55,13 +56,13 @@ typedef struct IpcMessage {
         uint32_t request;
         size_t frame_len; /* 4 + length: what it costs in flow control */
 
-        uint16_t version;                       /* HELLO */
-        uint32_t features, max_frame;           /* HELLO */
-        uint32_t error_no;                      /* ERROR */
-        uint32_t window;                        /* CONNECT, OPENED, SERVE, INCOMING; CREDIT: bytes */
-        uint32_t timeout_msec;                  /* REQUEST, ASK */
-        uint8_t state;                          /* STATE: an IpcState */
-        uint8_t roles;                          /* SERVE */
+        uint16_t version;             /* HELLO */
+        uint32_t features, max_frame; /* HELLO */
+        uint32_t error_no;            /* ERROR */
+        uint32_t window;              /* CONNECT, OPENED, SERVE, INCOMING; CREDIT: bytes */
+        uint32_t timeout_msec;        /* REQUEST, ASK */
+        uint8_t state;                /* STATE: an IpcState */
+        uint8_t roles;                /* SERVE */
         IpcStr name; /* HELLO software; ERROR, STATE word; CALL method; NOTIFY topic; CONNECT, ASK
                         peer; SERVE host */
         IpcStr message; /* ERROR, STATE */
@@ -72,9 +73,9 @@ typedef struct IpcMessage {
 } IpcMessage;
 
 /* Looks for a whole frame at the start of data[0..len).
- * 1: *ret is set, *ret_used is its size. 0: more bytes are needed (*ret_used: how many the frame has in
- * all, 0 while not known). -EPROTO: malformed; *ret_fault says how, in words. Direction is checked:
- * from_agent tells who wrote the frame. Strings are UTF-8 without NUL. */
+ * 1: *ret is set, *ret_used is its size. 0: more bytes are needed (*ret_used: how many the frame
+ * has in all, 0 while not known). -EPROTO: malformed; *ret_fault says how, in words. Direction is
+ * checked: from_agent tells who wrote the frame. Strings are UTF-8 without NUL. */
 int ipcmsg_decode(const uint8_t *data, size_t len, bool from_agent, IpcMessage *ret,
                   size_t *ret_used, const char **ret_fault) _must_use_;
 

@@ -44,7 +44,8 @@ bool json_str_eq(JsonSlice v, const char *s);
  * follows it. A lone surrogate becomes U+FFFD, as a JavaScript peer's UTF-8 encoder has it.
  * 0; -EINVAL: not a string; -ENOBUFS: with its NUL it is longer than size. */
 int json_str_copy(JsonSlice v, char *buf, size_t size, size_t *ret_len) _must_use_;
-/* The same into a new string (free()). Also -ENOMEM; -EINVAL as well for a string that holds NUL. */
+/* The same into a new string (free()). Also -ENOMEM; -EINVAL as well for a string that holds NUL.
+ */
 int json_str_dup(JsonSlice v, char **ret) _must_use_;
 
 /* An integer: also written as 1.0 or 1e3 when it is whole and below 2^53, as JavaScript has it.

@@ -1,5 +1,6 @@
-/* The Noise Protocol Framework, revision 34, for 25519_ChaChaPoly_SHA256. Link uses NKpsk0; the machine
- * interprets a pattern's tokens, so that it can be held against public vectors of other patterns. */
+/* The Noise Protocol Framework, revision 34, for 25519_ChaChaPoly_SHA256. Link uses NKpsk0; the
+ * machine interprets a pattern's tokens, so that it can be held against public vectors of other
+ * patterns. */
 #pragma once
 
 #include "seal.h"
@@ -16,11 +17,11 @@ typedef enum NoiseToken {
 } NoiseToken;
 
 typedef struct NoisePattern {
-        const char *name;              /* "Noise_NKpsk0_25519_ChaChaPoly_SHA256" */
-        bool initiator_static_known;   /* pre-message -> s */
-        bool responder_static_known;   /* pre-message <- s */
-        bool psk;                      /* some message has a psk token: e mixes into the key too */
-        const uint8_t *tokens;         /* NoiseToken values */
+        const char *name;            /* "Noise_NKpsk0_25519_ChaChaPoly_SHA256" */
+        bool initiator_static_known; /* pre-message -> s */
+        bool responder_static_known; /* pre-message <- s */
+        bool psk;                    /* some message has a psk token: e mixes into the key too */
+        const uint8_t *tokens;       /* NoiseToken values */
 } NoisePattern;
 
 extern const NoisePattern noise_nkpsk0;
@@ -49,11 +50,12 @@ typedef struct Noise {
 
 int noise_init(Noise *n, const NoisePattern *p, bool initiator, const uint8_t *prologue,
                size_t prologue_len, const NoiseKeys *keys) _must_use_;
-/* Writes the next message with a payload. *ret_len: its length. 0; -ENOBUFS; -EPROTO: not our turn; -EBADMSG: a key
- * exchange gave the zero point. */
+/* Writes the next message with a payload. *ret_len: its length. 0; -ENOBUFS; -EPROTO: not our turn;
+ * -EBADMSG: a key exchange gave the zero point. */
 int noise_write(Noise *n, const uint8_t *payload, size_t payload_len, uint8_t *out, size_t size,
                 size_t *ret_len) _must_use_;
-/* Reads the next message; its payload goes to out. 0; -EBADMSG: short, forged, or a zero point; -ENOBUFS; -EPROTO. */
+/* Reads the next message; its payload goes to out. 0; -EBADMSG: short, forged, or a zero point;
+ * -ENOBUFS; -EPROTO. */
 int noise_read(Noise *n, const uint8_t *message, size_t len, uint8_t *out, size_t size,
                size_t *ret_len) _must_use_;
 /* Whether all messages went. */

@@ -1,5 +1,6 @@
-/* Register signatures (PROTOCOL.md "Registration"): the host's derived Ed25519 key, the signed message, and the
- * relay's checks. regauth_verify needs no private key and is all that the relay links. */
+/* Register signatures (PROTOCOL.md "Registration"): the host's derived Ed25519 key, the signed
+ * message, and the relay's checks. regauth_verify needs no private key and is all that the relay
+ * links. */
 #pragma once
 
 #include "json.h"
@@ -10,7 +11,7 @@ enum {
         REGISTER_SIG_BYTES = 64,
         REGISTER_NONCE_MAX = 88,           /* characters */
         REGISTER_CLOCK_SKEW_MSEC = 300000, /* how far ts may be from the relay's clock */
-        REGISTER_ORIGIN_MAX = 261,         /* a DNS name of 253 with ":65535", or a bracketed IPv6 */
+        REGISTER_ORIGIN_MAX = 261, /* a DNS name of 253 with ":65535", or a bracketed IPv6 */
 };
 
 /* A host's register key pair. Holds a secret: part of a secret_object_new() object. */
@@ -20,13 +21,14 @@ typedef struct RegisterKey {
         char address[ADDRESS_CHARS + 1];
 } RegisterKey;
 
-/* Derives the key and the address from the 32 private key bytes of the host's static key, as stored. */
+/* Derives the key and the address from the 32 private key bytes of the host's static key, as
+ * stored. */
 void register_key_derive(RegisterKey *ret, const uint8_t host_static_private[STATIC_KEY_BYTES]);
 
 /* Writes the `register` control message, signed, as JSON text into out. nonce: 16 random bytes.
  * The length, or -ENOBUFS. */
-int register_message(const RegisterKey *k, int64_t ts_msec, const uint8_t nonce[16], const char *origin,
-                     char *out, size_t size) _must_use_;
+int register_message(const RegisterKey *k, int64_t ts_msec, const uint8_t nonce[16],
+                     const char *origin, char *out, size_t size) _must_use_;
 
 /* The origin of a ws:// or wss:// URL: host[:port], lower-cased, without the default port.
  * 0; -EINVAL: no such URL; -ENOBUFS. */

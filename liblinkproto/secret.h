@@ -16,6 +16,7 @@ Secret *secret_copy(const void *p, size_t len);
 Secret *secret_free(Secret *s);
 DEFINE_CLEANUP(Secret, secret_free)
 
-/* Zeroed memory of the same kind for a struct, and its end. secret_object_free takes NULL, returns NULL. */
+/* Zeroed memory of the same kind for a struct, and its end. secret_object_free takes NULL, returns
+ * NULL. */
 void *secret_object_new(size_t size);
 void *secret_object_free(void *p);

@@ -1,6 +1,7 @@
 #include "ipc-call.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
