@@ -1,0 +1,201 @@
+#include "wshandshake.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <strings.h>
+
+static const char upgrade_path[] = "/v1/link";
+static const char key_guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 section 1.3 */
+
+typedef struct Text {
+        const char *p;
+        size_t n;
+} Text;
+
+static bool text_is(Text t, const char *s)
+{
+        return t.n == strlen(s) && strncasecmp(t.p, s, t.n) == 0;
+}
+
+static Text trim(Text t)
+{
+        while (t.n && (t.p[0] == ' ' || t.p[0] == '\t'))
+                t = (Text){t.p + 1, t.n - 1};
+        while (t.n && (t.p[t.n - 1] == ' ' || t.p[t.n - 1] == '\t'))
+                t.n--;
+        return t;
+}
+
+/* Whether a comma-separated list holds a token, whatever its case. */
+static bool list_holds(Text list, const char *token)
+{
+        while (list.n) {
+                const char *comma = memchr(list.p, ',', list.n);
+                size_t n = comma ? (size_t)(comma - list.p) : list.n;
+
+                if (text_is(trim((Text){list.p, n}), token))
+                        return true;
+                n += comma != NULL;
+                list = (Text){list.p + n, list.n - n};
+        }
+        return false;
+}
+
+static bool is_token_char(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+/* The headers that matter. A repeated Host, Key or Version is a fault. */
+typedef struct Fields {
+        Text host, key, version;
+        bool upgrade, connection, repeated;
+} Fields;
+
+static void once(Fields *f, Text *to, Text value)
+{
+        f->repeated = f->repeated || to->p;
+        *to = value;
+}
+
+/* "Name: value". false: not a header line. */
+static bool take_field(Fields *f, Text line)
+{
+        const char *colon = memchr(line.p, ':', line.n);
+        Text name, value;
+
+        if (!colon || colon == line.p)
+                return false;
+        name = (Text){line.p, (size_t)(colon - line.p)};
+        value = trim((Text){colon + 1, line.n - name.n - 1});
+        for (size_t i = 0; i < name.n; i++)
+                if (!is_token_char(name.p[i]))
+                        return false;
+        for (size_t i = 0; i < value.n; i++)
+                if (((unsigned char)value.p[i] < 0x20 && value.p[i] != '\t') || value.p[i] == 0x7f)
+                        return false;
+        if (text_is(name, "host"))
+                once(f, &f->host, value);
+        else if (text_is(name, "sec-websocket-key"))
+                once(f, &f->key, value);
+        else if (text_is(name, "sec-websocket-version"))
+                once(f, &f->version, value);
+        else if (text_is(name, "upgrade"))
+                f->upgrade = f->upgrade || list_holds(value, "websocket");
+        else if (text_is(name, "connection"))
+                f->connection = f->connection || list_holds(value, "upgrade");
+        return true;
+}
+
+/* "GET /path?query HTTP/1.1". *is_link: the path is the upgrade's. false: not such a line. */
+static bool take_request_line(Text line, bool *is_get, bool *is_link)
+{
+        const char *space = memchr(line.p, ' ', line.n), *end;
+        Text target;
+        size_t path;
+
+        if (!space || space == line.p)
+                return false;
+        for (const char *c = line.p; c < space; c++)
+                if (!is_token_char(*c))
+                        return false;
+        *is_get = space - line.p == 3 && memcmp(line.p, "GET", 3) == 0;
+        target.p = space + 1;
+        end = memchr(target.p, ' ', line.n - (size_t)(target.p - line.p));
+        if (!end || line.p + line.n - end != 9 || memcmp(end, " HTTP/1.", 8) != 0)
+                return false;
+        if (end[8] != '1' && end[8] != '0')
+                return false;
+        *is_get = *is_get && end[8] == '1';
+        target.n = (size_t)(end - target.p);
+        for (size_t i = 0; i < target.n; i++)
+                if ((unsigned char)target.p[i] <= 0x20 || target.p[i] == 0x7f)
+                        return false;
+        path = strcspn(target.p, "? ");
+        *is_link = path == sizeof(upgrade_path) - 1 && memcmp(target.p, upgrade_path, path) == 0;
+        return target.n > 0;
+}
+
+/* 16 bytes in base64: 22 characters and "==". */
+static bool key_is_valid(Text key)
+{
+        if (key.n != 24 || memcmp(key.p + 22, "==", 2) != 0)
+                return false;
+        for (size_t i = 0; i < 22; i++)
+                if (!((key.p[i] >= 'a' && key.p[i] <= 'z') ||
+                      (key.p[i] >= 'A' && key.p[i] <= 'Z') ||
+                      (key.p[i] >= '0' && key.p[i] <= '9') || key.p[i] == '+' || key.p[i] == '/'))
+                        return false;
+        return true;
+}
+
+static WsHeadResult take_upgrade(const Fields *f, size_t head_len, WsRequest *ret)
+{
+        if (!f->connection || f->repeated || !key_is_valid(f->key) || !text_is(f->version, "13") ||
+            f->host.n > WSHANDSHAKE_HOST_MAX)
+                return WSHEAD_BAD;
+        *ret = (WsRequest){.head_len = head_len};
+        memcpy(ret->key, f->key.p, 24);
+        for (size_t i = 0; i < f->host.n; i++)
+                ret->host[i] = f->host.p[i] >= 'A' && f->host.p[i] <= 'Z'
+                                       ? (char)(f->host.p[i] - 'A' + 'a')
+                                       : f->host.p[i];
+        return WSHEAD_UPGRADE;
+}
+
+WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
+{
+        const char *end = memmem(data, len, "\r\n\r\n", 4), *p = data, *eol;
+        bool is_get, is_link;
+        Fields f = {};
+
+        if (!end) {
+                /* What cannot become a request is not waited for. */
+                for (size_t i = 0; i < MIN(len, (size_t)3); i++)
+                        if (!is_token_char(data[i]))
+                                return WSHEAD_BAD;
+                return WSHEAD_MORE;
+        }
+        eol = memmem(p, len, "\r\n", 2);
+        if (!take_request_line((Text){p, (size_t)(eol - p)}, &is_get, &is_link))
+                return WSHEAD_BAD;
+        while (eol != end) {
+                p = eol + 2;
+                eol = memmem(p, len - (size_t)(p - data), "\r\n", 2);
+                if (!take_field(&f, (Text){p, (size_t)(eol - p)}))
+                        return WSHEAD_BAD;
+        }
+        if (!is_get || !is_link || !f.upgrade)
+                return WSHEAD_OTHER;
+        return take_upgrade(&f, (size_t)(end - data) + 4, ret);
+}
+
+int wshandshake_accept(const char key[25], char out[29])
+{
+        char text[24 + sizeof(key_guid)];
+        uint8_t digest[20];
+        unsigned n = 0;
+
+        memcpy(text, key, 24);
+        memcpy(text + 24, key_guid, sizeof(key_guid));
+        if (!EVP_Digest(text, 24 + sizeof(key_guid) - 1, digest, &n, EVP_sha1(), NULL) ||
+            n != sizeof(digest))
+                return -EIO;
+        return EVP_EncodeBlock((uint8_t *)out, digest, sizeof(digest)) == 28 ? 0 : -EIO;
+}
+
+int wshandshake_response(const char key[25], char out[WSHANDSHAKE_RESPONSE_MAX])
+{
+        char accept[29];
+        int n;
+
+        if (wshandshake_accept(key, accept) < 0)
+                return -EIO;
+        n = snprintf(out, WSHANDSHAKE_RESPONSE_MAX,
+                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+                     accept);
+        return n < 0 || n >= WSHANDSHAKE_RESPONSE_MAX ? -EIO : n;
+}
