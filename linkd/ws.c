@@ -19,6 +19,8 @@ struct WsLoop {
         uv_loop_t *uv;
         struct lws_context *context;
         struct lws_vhost *plain_vhost, *tls_vhost; /* NULL until first used */
+        Timer *stop_timer;                         /* NULL: not stopping, or stopped */
+        unsigned n_ws;                             /* that exist, orphans included */
 };
 
 /* Liveness is judged by ws_keepalive; the library's timers walk a list (see docs/ARCHITECTURE.md).
@@ -127,6 +129,9 @@ static void destroy(Ws *w)
         buf_done_wipe(&w->rx);
         timer_free(w->timer);
         timer_free(w->ping_timer);
+        if (--w->loop->n_ws == 0 && w->loop->stop_timer)
+                timer_start(w->loop->stop_timer,
+                            0); /* maybe inside libwebsockets: not on its stack */
         free(w);
 }
 
@@ -489,6 +494,7 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
                 free(w);
                 return r < 0 ? r : -ENOMEM;
         }
+        l->n_ws++;
         (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
         (void)snprintf(port, sizeof(port), "%u", w->url.port);
         r = uv_getaddrinfo(l->uv, &w->resolver, on_resolved, w->url.host, port, &hints);
@@ -561,6 +567,23 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
         }
         *ret = l;
         return 0;
+}
+
+static void on_stop_timer(void *userdata)
+{
+        WsLoop *l = userdata;
+
+        l->stop_timer = timer_free(l->stop_timer);
+        lws_context_destroy(l->context);
+}
+
+void ws_loop_stop(WsLoop *l)
+{
+        l->stop_timer = timer_new(l->uv, on_stop_timer, l);
+        if (l->stop_timer)
+                timer_start(l->stop_timer, l->n_ws ? STOP_MSEC : 0);
+        else
+                lws_context_destroy(l->context);
 }
 
 WsLoop *ws_loop_free(WsLoop *l)

@@ -31,7 +31,11 @@ typedef struct WsMessage {
 
 /* 0 or negative errno. loop must outlive it. */
 int ws_loop_new(WsLoop **ret, uv_loop_t *loop) _must_use_;
-/* Ends all connections. Their owners have freed them before. */
+/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC,
+ * then libwebsockets closes what is left. The uv loop runs until that is done. */
+void ws_loop_stop(WsLoop *l);
+/* Only after ws_loop_stop and once the uv loop has nothing left to run: libwebsockets gives its
+ * memory back at a second call that finds the loop drained. NULL is fine. */
 WsLoop *ws_loop_free(WsLoop *l);
 
 /* Starts to connect to a normalized relay URL at /v1/link?a=ADDRESS (address NULL: no query).
