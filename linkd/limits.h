@@ -44,6 +44,11 @@ enum {
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine */
 
+        /* Descriptors: all sessions of two full hosts and all applications. libwebsockets makes
+         * tables of this size, so that the system's own limit (a milliard in places) will not do.
+         */
+        OPEN_FILES_MAX = 16384,
+
         /* IPC. */
         IPC_CONNECTIONS_MAX = 512,
         IPC_SESSIONS_MAX = 256,  /* that one connection opens; incoming ones count for the host */

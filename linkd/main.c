@@ -12,6 +12,7 @@
 #include "agent.h"
 #include "config.h"
 #include "ipc-server.h"
+#include "limits.h"
 #include "log.h"
 
 LogLevel log_max_level = LOG_LEVEL_INFO;
@@ -70,7 +71,7 @@ static void harden_process(void)
         if (prctl(PR_SET_DUMPABLE, 0) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
                 log_warning("cannot turn core dumps off: %s", strerror(errno));
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-                files.rlim_cur = files.rlim_max;
+                files.rlim_cur = MIN(files.rlim_max, (rlim_t)OPEN_FILES_MAX);
                 if (setrlimit(RLIMIT_NOFILE, &files) < 0)
                         log_warning("cannot raise the limit of open files: %s", strerror(errno));
         }
