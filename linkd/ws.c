@@ -1,5 +1,6 @@
 #include "ws.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libwebsockets.h>
 #include <stdio.h>
@@ -419,13 +420,15 @@ static void try_next_address(Ws *w)
 {
         char address[64];
 
-        while (w->owned && w->next_address) {
+        while (w->owned && w->state != WS_CLOSED && w->next_address) {
                 struct addrinfo *ai = w->next_address;
                 struct lws_client_connect_info info = {
                         .context = w->loop->context,
                         .address = address,
                         .port = w->url.port,
-                        .ssl_connection = w->url.tls ? LCCSCF_USE_SSL : 0,
+                        /* A relay does not send us on to somebody of its choice. */
+                        .ssl_connection =
+                                (w->url.tls ? LCCSCF_USE_SSL : 0) | LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
                         .path = w->path,
                         .host = w->url.origin,
                         .vhost = vhost_of(w->loop, w->url.tls),
@@ -473,10 +476,17 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *resu
         try_next_address(w);
 }
 
+static bool is_numeric(const char *host)
+{
+        struct in6_addr a;
+
+        return inet_pton(AF_INET, host, &a) == 1 || inet_pton(AF_INET6, host, &a) == 1;
+}
+
 int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
             const WsHandler *handler, void *userdata)
 {
-        const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
         char port[8];
         Ws *w = calloc(1, sizeof(*w));
         int r;
@@ -497,6 +507,9 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
         l->n_ws++;
         (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
         (void)snprintf(port, sizeof(port), "%u", w->url.port);
+        /* With AI_ADDRCONFIG, [::1] would not be an address on a machine without IPv6 elsewhere. */
+        if (!is_numeric(w->url.host))
+                hints.ai_flags = AI_ADDRCONFIG;
         r = uv_getaddrinfo(l->uv, &w->resolver, on_resolved, w->url.host, port, &hints);
         if (r < 0) {
                 destroy(w);
@@ -559,6 +572,9 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
         if (!l)
                 return -ENOMEM;
         lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
+        /* libwebsockets would send every connection, loopback too, through this proxy. */
+        if (unsetenv("http_proxy") < 0)
+                log_warning("cannot clear http_proxy: %s", strerror(errno));
         l->uv = loop;
         l->context = lws_create_context(&info);
         if (!l->context) {
