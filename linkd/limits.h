@@ -23,8 +23,10 @@ enum {
         CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
         PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,
-        FLUSH_MSEC = 5000, /* what a closing socket may take to send what is queued */
-        STOP_MSEC = 1000,  /* the same for all of them when the agent stops */
+        /* What a closing socket may take to send each message that is queued: 16 MiB at the relays'
+         * default rate of 1 MiB/s, twice. */
+        FLUSH_MSEC = 32000,
+        STOP_MSEC = 1000, /* the same for all of them when the agent stops */
         UPLINK_BACKOFF_MIN_MSEC = 500,
         UPLINK_BACKOFF_MAX_MSEC = 4000,
         UPLINK_REPLACED_MSEC = 30000, /* another socket took the address: do not fight it */

@@ -177,6 +177,7 @@ static Ws *release(Ws *w, bool flush, unsigned code)
         if (w->state == WS_OPEN && w->wsi) {
                 if (!flush)
                         queue_clear(w);
+                ws_pause(w, false); /* the answer to the close frame must be read */
                 w->finish = true;
                 w->finish_code = code;
                 if (w->ping_timer)
@@ -319,6 +320,8 @@ static int on_writable(Ws *w)
         }
         if (lws_write(w->wsi, m->data, m->len, m->text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
                 return -1;
+        if (!w->owned)
+                timer_start(w->timer, FLUSH_MSEC); /* the deadline is for each message */
         if ((w->queue || w->finish) && lws_callback_on_writable(w->wsi) < 0)
                 return -1;
         if (w->handler && w->handler->on_written)

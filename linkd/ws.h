@@ -61,8 +61,8 @@ size_t ws_queued_bytes(const Ws *w);
 /* Stops or resumes reading from the network. A message or two that were read may still come. */
 void ws_pause(Ws *w, bool paused);
 
-/* Ends it without a further callback: what is queued is sent first (for FLUSH_MSEC at most), then a
- * close frame 1000. NULL is fine. */
+/* Ends it without a further callback: what is queued is sent first (FLUSH_MSEC a message at most),
+ * then a close frame 1000. NULL is fine. */
 Ws *ws_free(Ws *w);
 /* The same, but what is queued is dropped. code: close code to send. */
 Ws *ws_kill(Ws *w, unsigned code);
