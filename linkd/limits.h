@@ -23,6 +23,10 @@ enum {
         CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
         PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,
+        TCP_IDLE_SEC =
+                20, /* session sockets are not pinged: TCP's probes, dead after 20 + 3 * 5 s */
+        TCP_PROBE_SEC = 5,
+        TCP_PROBES = 3,
         /* What a closing socket may take to send each message that is queued: 16 MiB at the relays'
          * default rate of 1 MiB/s, twice. */
         FLUSH_MSEC = 32000,

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libwebsockets.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 
 #include "liblinkproto/buf.h"
@@ -252,12 +253,27 @@ int ws_keepalive(Ws *w, uint64_t interval_msec, uint64_t deadline_msec)
 
 /* ---- libwebsockets' callbacks, one function each ---- */
 
+/* A quiet socket whose path is dead is noticed by TCP's own probes, also where a relay holds us and
+ * answers no ping. */
+static void probe_when_quiet(const Ws *w)
+{
+        const int on = 1, idle_sec = TCP_IDLE_SEC, interval_sec = TCP_PROBE_SEC, n = TCP_PROBES;
+        int fd = (int)lws_get_socket_fd(w->wsi);
+
+        if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_sec, sizeof(interval_sec)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &n, sizeof(n)) < 0)
+                log_debug("ws %s: no TCP probes: %s", w->url.origin, strerror(errno));
+}
+
 static int on_established(Ws *w)
 {
         if (!w->handler)
                 return -1;
         w->state = WS_OPEN;
         timer_stop(w->timer);
+        probe_when_quiet(w);
         if (w->paused)
                 lws_rx_flow_control(w->wsi, 0);
         w->handler->on_open(w->userdata);
