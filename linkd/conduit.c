@@ -175,23 +175,6 @@ static void on_timer(void *userdata)
 
 /* ---- out ---- */
 
-static int fly(Conduit *c, uint64_t seq, ConduitUser *u, uint64_t request_id, uint32_t event_token,
-               size_t cost)
-{
-        Flight *f = malloc(sizeof(*f));
-
-        if (!f)
-                return -ENOMEM;
-        *f = (Flight){.seq = seq,
-                      .user = u,
-                      .event_token = event_token,
-                      .request_id = request_id,
-                      .cost = cost};
-        *c->flights_end = f;
-        c->flights_end = &f->next;
-        return 0;
-}
-
 static const char *send_error_word(int r)
 {
         return r == -EMSGSIZE ? "tooBig" : r == -ENOMEM ? "internal" : "closed";
@@ -208,15 +191,24 @@ static const char *send_error_text(int r)
 static int send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
                       uint32_t event_token, size_t cost)
 {
-        uint64_t seq;
-        int r = buf_ok(plain);
+        _cleanup_(freep) Flight *f = malloc(sizeof(*f));
+        uint64_t seq = 0;
+        int r = f ? buf_ok(plain) : -ENOMEM;
 
         if (r == 0)
                 r = session_send(c->session, plain, &seq);
         buf_done_wipe(plain);
-        if (r == 0)
-                r = fly(c, seq, u, request_id, event_token, cost);
-        return r;
+        if (r < 0)
+                return r;
+        *f = (Flight){.seq = seq,
+                      .user = u,
+                      .event_token = event_token,
+                      .request_id = request_id,
+                      .cost = cost};
+        *c->flights_end = f;
+        c->flights_end = &f->next;
+        f = NULL;
+        return 0;
 }
 
 static int send_pending(Conduit *c, Pending *p)
