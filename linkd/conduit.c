@@ -26,7 +26,6 @@ typedef struct HeldEvent {
         ConduitUser *user;
         uint32_t token;
         size_t cost;
-        uint64_t framed_deadline_msec; /* 0: does not need the framed form, or no session yet */
         size_t data_len, payload_len;
         bool has_payload;
         uint8_t bytes[]; /* data, payload */
@@ -62,6 +61,7 @@ struct Conduit {
         size_t retained; /* bytes of pending */
         unsigned n_pending;
         HeldEvent *held, **held_end;
+        uint64_t framed_deadline_msec; /* of the session: how long payloads wait for its cap */
         Incoming *incoming;
         unsigned n_incoming;
         uint32_t last_number;
@@ -90,9 +90,8 @@ static void arm(Conduit *c)
 
         for (Pending *p = c->pending; p; p = p->next)
                 first = MIN(first, p->deadline_msec);
-        for (HeldEvent *e = c->held; e; e = e->next)
-                if (e->framed_deadline_msec)
-                        first = MIN(first, e->framed_deadline_msec);
+        if (c->session && c->held && !c->paused) /* it waits for the cap: flush leaves no other */
+                first = MIN(first, c->framed_deadline_msec);
         if (first == UINT64_MAX)
                 timer_stop(c->timer);
         else
@@ -144,6 +143,8 @@ static void pending_finish(Conduit *c, Pending *p)
         release_retained(c);
 }
 
+static void flush(Conduit *c);
+
 static void on_timer(void *userdata)
 {
         Conduit *c = userdata;
@@ -160,31 +161,25 @@ static void on_timer(void *userdata)
                        p->sent ? "no answer in time" : "not connected to the host in time");
                 at = &c->pending; /* the user may have changed the list */
         }
-        for (HeldEvent **at = &c->held; *at;) {
-                if (!(*at)->framed_deadline_msec || (*at)->framed_deadline_msec > now) {
-                        at = &(*at)->next;
-                        continue;
-                }
-                _cleanup_(freep) HeldEvent *e = held_take(c, at);
-                credit(e->user, e->cost);
-                failed(e->user, e->token, "noPayload", "the other end takes no payload");
-                at = &c->held;
-        }
-        arm(c);
+        flush(c);
 }
 
 /* ---- out ---- */
 
 static const char *send_error_word(int r)
 {
-        return r == -EMSGSIZE ? "tooBig" : r == -ENOMEM ? "internal" : "closed";
+        return r == -EMSGSIZE  ? "tooBig"
+               : r == -ENOTSUP ? "noPayload"
+               : r == -ENOMEM  ? "internal"
+                               : "closed";
 }
 
 static const char *send_error_text(int r)
 {
-        return r == -EMSGSIZE ? "the message is larger than 16 MiB"
-               : r == -ENOMEM ? "out of memory"
-                              : "the session is closed";
+        return r == -EMSGSIZE  ? "the message is larger than 16 MiB"
+               : r == -ENOTSUP ? "the other end takes no payload"
+               : r == -ENOMEM  ? "out of memory"
+                               : "the session is closed";
 }
 
 /* Seals and queues a plaintext. 0 or negative errno; nothing was queued then. */
@@ -224,6 +219,34 @@ static int send_pending(Conduit *c, Pending *p)
         return r;
 }
 
+/* Sends the first event that waits, in order. false: it waits for the peer's cap, and so do those
+ * behind it. */
+static bool send_held(Conduit *c)
+{
+        HeldEvent *e = c->held;
+        bool framed = session_is_framed(c->session);
+        Buf plain = {};
+        int r = -ENOTSUP;
+
+        if (e->has_payload && !framed &&
+            (c->paused ||
+             uv_now(c->loop) < c->framed_deadline_msec)) /* paused: cap may be unread */
+                return false;
+        e = held_take(c, &c->held);
+        if (framed || !e->has_payload) {
+                envelope_evt(&plain, framed,
+                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
+                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
+                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
+        }
+        if (r < 0) {
+                credit(e->user, e->cost);
+                failed(e->user, e->token, send_error_word(r), send_error_text(r));
+        }
+        free(e);
+        return true;
+}
+
 /* Sends what waits; a request that cannot be sent for its own fault fails alone. */
 static void flush(Conduit *c)
 {
@@ -241,29 +264,8 @@ static void flush(Conduit *c)
                 free(p);
                 at = &c->pending;
         }
-        for (HeldEvent **at = &c->held; *at && c->session;) {
-                HeldEvent *e = *at;
-                Buf plain = {};
-                int r;
-
-                if (e->has_payload && !session_is_framed(c->session)) {
-                        if (!e->framed_deadline_msec)
-                                e->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
-                        at = &e->next;
-                        continue;
-                }
-                e = held_take(c, at);
-                envelope_evt(&plain, session_is_framed(c->session),
-                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
-                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
-                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
-                if (r < 0) {
-                        credit(e->user, e->cost);
-                        failed(e->user, e->token, send_error_word(r), send_error_text(r));
-                }
-                free(e);
-                at = &c->held;
-        }
+        while (c->held && c->session && send_held(c))
+                ;
         arm(c);
 }
 
@@ -563,8 +565,6 @@ static void on_ended(void *userdata, const char *word, const char *reason)
         drop_incoming(c);
         for (Pending *p = c->pending; p; p = p->next)
                 p->sent = false;
-        for (HeldEvent *e = c->held; e; e = e->next)
-                e->framed_deadline_msec = 0;
         if (!c->resend)
                 fail_waiting(c, word, reason);
         else
@@ -630,6 +630,7 @@ int conduit_attach(Conduit *c, Ws *w, SealPair *keys)
         if (r < 0)
                 return r;
         c->paused = false;
+        c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
         session_set_held(c->session, c->users != NULL);
         conduit_update_flow(c);
         flush(c);
@@ -666,6 +667,10 @@ void conduit_update_flow(Conduit *c)
                 return;
         c->paused = pause;
         session_pause(c->session, pause);
+        if (!pause && c->held) {
+                c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
+                arm(c);
+        }
 }
 
 void conduit_add_user(Conduit *c, ConduitUser *u)

@@ -41,10 +41,10 @@ enum {
         SESSION_IDLE_MSEC = 600000,      /* no frame either way: closed */
         SESSION_KEEPALIVE_MSEC = 100000, /* a third of the relays' idle window of 300 s */
         ASK_KEEP_MSEC = 60000,           /* a user's shared session after its last one-shot call */
-        FRAMED_WAIT_MSEC = 5000,         /* a payload waits this long for the peer's cap */
-        APP_STALL_MSEC = 25000, /* an application that does not read: its session ends, before a
-                                   relay ends it for unanswered pings */
-        LAST_SEEN_MSEC = 60000, /* how often last-seen times are written */
+        FRAMED_WAIT_MSEC = 5000, /* of a new session: payloads wait this long for the peer's cap */
+        APP_STALL_MSEC = 25000,  /* an application that does not read: its session ends, before a
+                                    relay ends it for unanswered pings */
+        LAST_SEEN_MSEC = 60000,  /* how often last-seen times are written */
 
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
