@@ -373,18 +373,15 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
         if (ok) {
                 envelope_res_ok(&plain, session_is_framed(c->session), id, value);
         } else {
-                r = json_str_dup(value, &error);
-                if (r < 0)
-                        error = strdup("error"); /* a string with NUL: the fact still arrives */
-                if (!error)
-                        return -ENOMEM;
-                envelope_res_error(&plain, session_is_framed(c->session), id, error, strlen(error));
+                const char *text = json_str_dup(value, &error) == 0 ? error : "error";
+                /* a string with NUL, or no memory: the fact still arrives */
+                envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
         }
         r = send_plain(c, &plain, u, 0, 0, cost);
-        if (r == -EMSGSIZE) {
+        if (r < 0)
                 credit(u, cost);
+        if (r == -EMSGSIZE)
                 r = send_error_answer(c, id, "the answer is larger than 16 MiB");
-        }
         return r == -ENOTCONN ? 0 : r;
 }
 
