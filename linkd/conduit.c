@@ -48,6 +48,7 @@ typedef struct Flight {
         uint32_t event_token;
         uint64_t request_id; /* 0: no request */
         size_t cost;
+        bool own_answer; /* linkd's own error to a request: no application's credit bounds these */
 } Flight;
 
 struct Conduit {
@@ -67,6 +68,7 @@ struct Conduit {
         uint32_t last_number;
         uint64_t last_id;
         Flight *flights, **flights_end;
+        unsigned n_own_answers; /* in flight */
         Timer *timer;
 };
 
@@ -199,7 +201,9 @@ static int send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_i
                       .user = u,
                       .event_token = event_token,
                       .request_id = request_id,
-                      .cost = cost};
+                      .cost = cost,
+                      .own_answer = !u};
+        c->n_own_answers += !u;
         *c->flights_end = f;
         c->flights_end = &f->next;
         f = NULL;
@@ -344,7 +348,9 @@ static int send_error_answer(Conduit *c, JsonSlice id, const char *text)
         Buf plain = {};
 
         envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
-        return send_plain(c, &plain, NULL, 0, 0, 0);
+        int r = send_plain(c, &plain, NULL, 0, 0, 0);
+        conduit_update_flow(c);
+        return r;
 }
 
 int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_t cost)
@@ -405,7 +411,7 @@ static void on_req(Conduit *c, const Envelope *e)
                 log_debug("a request without a usable id was ignored");
                 return;
         }
-        if (!u || c->n_incoming >= INCOMING_REQUESTS_MAX) {
+        if (!u || c->n_incoming >= 2 * INCOMING_REQUESTS_MAX) { /* once: reading has been paused */
                 int r = send_error_answer(c, e->id, u ? "too many requests" : "no request handler");
                 if (r < 0)
                         log_debug("an error answer was not sent: %s", strerror(-r));
@@ -416,13 +422,15 @@ static void on_req(Conduit *c, const Envelope *e)
                 log_error("out of memory: a request is not answered");
                 return;
         }
-        if (++c->last_number == 0)
-                c->last_number = 1;
+        do /* never 0, nor one that is still unanswered after a turn of the counter */
+                c->last_number++;
+        while (c->last_number == 0 || *find_incoming(c, c->last_number));
         *in = (Incoming){
                 .next = c->incoming, .user = u, .number = c->last_number, .id_len = e->id.n};
         memcpy(in->id, e->id.p, e->id.n);
         c->incoming = in;
         c->n_incoming++;
+        conduit_update_flow(c);
         u->ops->on_request(u, in->number, e->body);
 }
 
@@ -507,7 +515,9 @@ static void on_written(void *userdata, uint64_t seq)
                         request_written(c, f->request_id);
                 if (f->user && f->event_token && f->user->ops->on_event_done)
                         f->user->ops->on_event_done(f->user, f->event_token);
+                c->n_own_answers -= f->own_answer;
         }
+        conduit_update_flow(c);
 }
 
 /* ---- the session's end ---- */
@@ -524,6 +534,7 @@ static void drop_flights(Conduit *c)
                        "the connection was lost before the event was sent");
         }
         c->flights_end = &c->flights;
+        c->n_own_answers = 0;
 }
 
 static void drop_incoming(Conduit *c)
@@ -656,7 +667,7 @@ unsigned conduit_n_pending(const Conduit *c)
 
 void conduit_update_flow(Conduit *c)
 {
-        bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX;
+        bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX || c->n_own_answers >= OWN_ANSWERS_MAX;
 
         for (ConduitUser *u = c->users; u; u = u->next)
                 pause = pause || (u->blocked && u->roles);

@@ -69,7 +69,9 @@ enum {
                 4 * 1024 *
                 1024, /* unanswered requests kept to be sent again; above, credit waits */
         INCOMING_REQUESTS_MAX = 1024, /* unanswered by the application, of one session */
-        ID_TEXT_MAX = 64,             /* characters of a remote request's id: a double has 25 */
+        OWN_ANSWERS_MAX = 1024, /* "no request handler" and the like that wait to be written: above,
+                                   the session is not read */
+        ID_TEXT_MAX = 64,       /* characters of a remote request's id: a double has 25 */
 
         WS_RX_CHUNK_BYTES =
                 16 *
