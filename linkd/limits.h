@@ -36,6 +36,8 @@ enum {
         UPLINK_REPLACED_MSEC = 30000, /* another socket took the address: do not fight it */
         PEER_BACKOFF_MIN_MSEC = 400,
         PEER_BACKOFF_MAX_MSEC = 8000,
+        STOOD_MSEC =
+                10000, /* a connection that lived so long was a success: back-off begins anew */
         REQUEST_TIMEOUT_MSEC = 30000, /* default */
         REQUEST_TIMEOUT_MAX_MSEC = 24 * 3600 * 1000,
         SESSION_IDLE_MSEC = 600000,      /* no frame either way: closed */
