@@ -190,6 +190,8 @@ int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text)
                 r = -EBADMSG;
         if (r == 0)
                 r = load_uplinks(p, v[3]);
+        if (r == 0 && agent_find_peer(a, p->name, strlen(p->name)))
+                r = -EBADMSG; /* a copy of a record */
         if (r < 0) {
                 peer_free(p);
                 return r;
