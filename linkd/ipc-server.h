@@ -27,7 +27,8 @@ struct IpcConn {
         Buf writing;  /* in flight */
         uv_write_t write_req;
         size_t unanswered_bytes; /* of CALL and ASK: ipc_conn_wake() when it falls */
-        unsigned n_sessions, n_requests;
+        unsigned n_opened;       /* sessions by CONNECT; incoming ones count for the host */
+        unsigned n_requests;
         uint32_t last_session;
         IpcSession *sessions;
         IpcServe *serves;

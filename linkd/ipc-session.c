@@ -209,7 +209,7 @@ static void session_end(IpcSession *s, const char *word, const char *message)
         for (IpcSession **at = &c->sessions; *at; at = &(*at)->next)
                 if (*at == s) {
                         *at = s->next;
-                        c->n_sessions--;
+                        c->n_opened -= !s->server;
                         break;
                 }
         if (s->link) /* what waits fails first, so that each request is answered before the state */
@@ -240,7 +240,8 @@ static void on_stall(void *userdata)
                 session_end(s, "timeout", "the application did not read in time");
 }
 
-static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
+/* server NULL: the application opens it. */
+static IpcSession *session_new_ipc(IpcConn *c, const HostServer *server, uint32_t window)
 {
         IpcSession *s;
 
@@ -256,13 +257,14 @@ static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
         }
         s->conn = c;
         s->id = ++c->last_session;
+        s->server = server;
         s->user.ops = &user_ops;
         s->out_balance = window;
         s->in_balance = SESSION_WINDOW_BYTES;
         s->held_end = &s->held;
         s->next = c->sessions;
         c->sessions = s;
-        c->n_sessions++;
+        c->n_opened += !server;
         return s;
 }
 
@@ -297,7 +299,7 @@ static void on_link_state(void *userdata, IpcState state, const char *word, cons
 
 static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
 {
-        IpcSession *s = session_new_ipc(c, m->window);
+        IpcSession *s = session_new_ipc(c, NULL, m->window);
         Buf info = {};
         int r;
 
@@ -338,7 +340,7 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
         else if (!p)
                 ipc_conn_send_error(c, 0, m->request, "noSuchPeer",
                                     "there is no peer of that name; see `linkctl peers`");
-        else if (c->n_sessions >= IPC_SESSIONS_MAX)
+        else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");
         else if ((r = open_link(c, p, m)) < 0)
@@ -350,17 +352,16 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
 static void on_host_session(HostServer *server, HostSession *h)
 {
         IpcServe *serve = container_of(server, IpcServe, server);
-        IpcSession *s = session_new_ipc(serve->conn, serve->window);
         Device *d = host_find_device(h->host, h->key_id);
+        IpcSession *s = d ? session_new_ipc(serve->conn, server, serve->window) : NULL;
         char id[KEY_ID_TEXT_BYTES];
         Buf info = {};
 
-        if (!s || !d) {
+        if (!s) {
                 log_error("a session could not be told to its application");
                 return; /* its requests get "no request handler" */
         }
         s->host_session = h;
-        s->server = server;
         s->user.roles = server->roles;
         host_key_id_text(h->key_id, id);
         buf_add_str(&info, "{");
