@@ -202,7 +202,26 @@ static const ConduitUserOps user_ops = {
 
 /* ---- life of a session ---- */
 
-static void session_end(IpcSession *s, const char *word, const char *message)
+/* What the application did not take in time; requests of its own are answered all the same. */
+static void drop_held(IpcSession *s, const char *word, const char *message)
+{
+        while (s->held) {
+                HeldFrame *h = s->held;
+                const char *fault;
+                IpcMessage m;
+                size_t used;
+
+                s->held = h->next;
+                if (ipcmsg_decode(h->frame.data, h->frame.len, true, &m, &used, &fault) == 1 &&
+                    m.type == IPC_RESPONSE)
+                        ipc_conn_send_error(s->conn, s->id, m.request, word, message);
+                buf_done_wipe(&h->frame);
+                free(h);
+        }
+}
+
+/* Unlinks and frees; the link or conduit has been left. */
+static void session_free_ipc(IpcSession *s)
 {
         IpcConn *c = s->conn;
 
@@ -212,18 +231,19 @@ static void session_end(IpcSession *s, const char *word, const char *message)
                         c->n_opened -= !s->server;
                         break;
                 }
-        if (s->link) /* what waits fails first, so that each request is answered before the state */
-                s->link = peerlink_free(s->link);
-        conduit_remove_user(&s->user);
-        send_state(s, IPC_STATE_CLOSED, word, message);
-        while (s->held) {
-                HeldFrame *h = s->held;
-                s->held = h->next;
-                buf_done_wipe(&h->frame);
-                free(h);
-        }
+        peerlink_free(s->link);
         timer_free(s->stall);
         free(s);
+}
+
+static void session_end(IpcSession *s, const char *word, const char *message)
+{
+        /* What waits fails first, so that each request is answered before the state. */
+        s->link = peerlink_free(s->link);
+        conduit_remove_user(&s->user);
+        drop_held(s, word, message);
+        send_state(s, IPC_STATE_CLOSED, word, message);
+        session_free_ipc(s);
 }
 
 /* The application has not read for too long: a relay would end the session soon anyway. */
@@ -324,7 +344,7 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
                                                .json = {.p = (char *)info.data, .n = info.len}});
                 send_state(s, IPC_STATE_CONNECTING, "", "");
         } else {
-                session_end(s, "internal", strerror(-r));
+                session_free_ipc(s); /* the application never heard of it */
         }
         buf_done(&info);
         return r;
