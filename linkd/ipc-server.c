@@ -117,6 +117,7 @@ static void on_written(uv_write_t *req, int status)
 {
         IpcConn *c = container_of(req, IpcConn, write_req);
 
+        c->written += c->writing.len;
         buf_done_wipe(&c->writing);
         if (status < 0 || (c->closing && c->out.len == 0)) {
                 conn_close(c);
@@ -148,6 +149,13 @@ static void write_more(IpcConn *c)
 bool ipc_conn_is_full(const IpcConn *c)
 {
         return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
+}
+
+uint64_t ipc_conn_taken(const IpcConn *c)
+{
+        size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+
+        return c->written + c->writing.len - MIN(left, c->writing.len);
 }
 
 void ipc_conn_send(IpcConn *c, const IpcMessage *m)

@@ -26,6 +26,7 @@ struct IpcConn {
         Buf out;      /* waits for the write in flight */
         Buf writing;  /* in flight */
         uv_write_t write_req;
+        uint64_t written;        /* bytes that have left, up to now */
         size_t unanswered_bytes; /* of CALL and ASK: ipc_conn_wake() when it falls */
         unsigned n_opened;       /* sessions by CONNECT; incoming ones count for the host */
         unsigned n_requests;
@@ -50,5 +51,7 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
 /* Goes on reading, from the loop and not on this stack, if that had stopped and can. */
 void ipc_conn_wake(IpcConn *c);
+/* Bytes that the application has taken from the socket, or the kernel for it, up to now. */
+uint64_t ipc_conn_taken(const IpcConn *c);
 /* Whether so much waits for the application to read that its sessions must not be read. */
 bool ipc_conn_is_full(const IpcConn *c);

@@ -28,6 +28,7 @@ struct IpcSession {
         size_t in_owed;           /* credit not told yet */
         HeldFrame *held, **held_end;
         Timer *stall;
+        uint64_t taken; /* ipc_conn_taken() when the stall timer was started */
 };
 
 /* This connection as server of a host. */
@@ -49,6 +50,12 @@ struct IpcAsk {
 
 /* ---- to the application ---- */
 
+static void watch_stall(IpcSession *s)
+{
+        s->taken = ipc_conn_taken(s->conn);
+        timer_start(s->stall, APP_STALL_MSEC);
+}
+
 static void update_blocked(IpcSession *s)
 {
         bool blocked = s->held || s->out_balance <= 0 || ipc_conn_is_full(s->conn);
@@ -57,7 +64,7 @@ static void update_blocked(IpcSession *s)
                 return;
         s->user.blocked = blocked;
         if (blocked)
-                timer_start(s->stall, APP_STALL_MSEC);
+                watch_stall(s);
         else
                 timer_stop(s->stall);
         if (s->user.conduit)
@@ -252,6 +259,10 @@ static void on_stall(void *userdata)
         IpcSession *s = userdata;
         HostSession *h = s->host_session;
 
+        if (ipc_conn_is_full(s->conn) && ipc_conn_taken(s->conn) != s->taken) {
+                watch_stall(s); /* slow, but it reads */
+                return;
+        }
         log_warning("an application (uid %u) did not read for %u s: its session ends", s->conn->uid,
                     APP_STALL_MSEC / 1000);
         if (h)
@@ -638,6 +649,8 @@ void ipc_session_on_credit(IpcConn *c, const IpcMessage *m)
         }
         s->out_balance += (int64_t)m->window;
         release_held(s);
+        if (s->user.blocked)
+                watch_stall(s); /* slow, but it reads */
 }
 
 /* ---- one-shot calls ---- */
