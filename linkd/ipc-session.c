@@ -132,6 +132,13 @@ static IpcSession *session_of_user(ConduitUser *u)
 
 static void on_request(ConduitUser *u, uint32_t number, JsonSlice cmd)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + cmd.n)) {
+                int r = conduit_respond(u, number, false,
+                                        ipc_str("\"the request is too large for its handler\""), 0);
+                if (r < 0)
+                        log_debug("an error answer was not sent: %s", strerror(-r));
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_REQUEST,
                                                   .request = number,
                                                   .json = {.p = cmd.p, .n = cmd.n}});
@@ -147,6 +154,10 @@ static void on_cancel(ConduitUser *u, uint32_t number)
 
 static void on_event(ConduitUser *u, JsonSlice data, const uint8_t *payload, size_t len)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + data.n + len)) {
+                log_warning("an event is larger than its application takes: dropped");
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_EVENT,
                                                   .json = {.p = data.p, .n = data.n},
                                                   .payload = payload,
