@@ -198,10 +198,10 @@ static void on_credit(ConduitUser *u, size_t cost)
 {
         IpcSession *s = session_of_user(u);
 
-        s->in_balance += (int64_t)cost;
         s->in_owed += cost;
         if (s->in_owed < SESSION_WINDOW_BYTES / 4)
                 return;
+        s->in_balance += (int64_t)s->in_owed; /* what it has not been told it may not use */
         ipc_conn_send(s->conn, &(IpcMessage){.type = IPC_CREDIT,
                                              .session = s->id,
                                              .window = (uint32_t)s->in_owed});
