@@ -217,11 +217,12 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fa
         a->last_seen_timer = timer_new(loop, on_last_seen_timer, a);
         r = a->last_seen_timer ? store_open(&a->store, state_dir, ret_fault) : -ENOMEM;
         if (r == 0)
-                r = ws_loop_new(&a->ws, loop);
-        if (r == 0)
                 r = load(a, ret_fault);
+        if (r == 0)
+                r = ws_loop_new(&a->ws, loop);
         if (r < 0) {
-                agent_free(a);
+                agent_stop(a);
+                agent_free(a); /* no WsLoop yet that would need the loop to run first */
                 return r;
         }
         *ret = a;
@@ -239,13 +240,11 @@ int agent_start(Agent *a)
         return 0;
 }
 
-Agent *agent_free(Agent *a)
+void agent_stop(Agent *a)
 {
-        if (!a)
-                return NULL;
-        if (a->store && a->hosts && timer_active(a->last_seen_timer))
+        if (a->last_seen_timer && timer_active(a->last_seen_timer))
                 write_last_seen(a);
-        ipc_server_free(a->ipc);
+        a->ipc = ipc_server_free(a->ipc);
         while (a->peers) {
                 Peer *p = a->peers;
                 a->peers = p->next;
@@ -261,7 +260,15 @@ Agent *agent_free(Agent *a)
                 a->unreadable = u->next;
                 free(u);
         }
-        timer_free(a->last_seen_timer);
+        a->last_seen_timer = timer_free(a->last_seen_timer);
+        if (a->ws)
+                ws_loop_stop(a->ws);
+}
+
+Agent *agent_free(Agent *a)
+{
+        if (!a)
+                return NULL;
         ws_loop_free(a->ws);
         store_close(a->store);
         free(a);

@@ -301,6 +301,14 @@ static void close_links(Peer *p, const char *word, const char *cause)
         }
 }
 
+static void back_off(PeerLink *l)
+{
+        timer_start(l->timer,
+                    backoff_draw_msec(l->failures, PEER_BACKOFF_MIN_MSEC, PEER_BACKOFF_MAX_MSEC));
+        if (l->failures < 16)
+                l->failures++;
+}
+
 static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
                          const Credential *credential, size_t uplink, const char *cause)
 {
@@ -312,8 +320,9 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         l->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                p->last_uplink = uplink;
-                l->failures = 0;
+                if (uplink < p->n_uplinks) /* the list may have been replaced meanwhile */
+                        p->last_uplink = uplink;
+                l->connected_msec = uv_now(p->agent->loop);
                 l->round_failed = false;
                 if (p->state == PEER_REVOKED)
                         p->state = PEER_CONNECTING;
@@ -334,10 +343,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:
                 l->round_failed = true;
-                timer_start(l->timer, backoff_draw_msec(l->failures, PEER_BACKOFF_MIN_MSEC,
-                                                        PEER_BACKOFF_MAX_MSEC));
-                if (l->failures < 16)
-                        l->failures++;
+                back_off(l);
                 set_state(l, l->state == IPC_STATE_CONNECTING ? IPC_STATE_RECONNECTING : l->state,
                           "unreachable", cause);
                 return;
@@ -359,7 +365,9 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
 {
         PeerLink *l = userdata;
 
-        timer_start(l->timer, backoff_draw_msec(0, PEER_BACKOFF_MIN_MSEC, PEER_BACKOFF_MAX_MSEC));
+        if (uv_now(l->peer->agent->loop) - l->connected_msec >= STOOD_MSEC)
+                l->failures = 0; /* else: a host that hangs up at once is not dialed in a circle */
+        back_off(l);
         set_state(l, IPC_STATE_RECONNECTING, word, reason);
 }
 

@@ -50,7 +50,8 @@ struct PeerLink {
         Connector *connector;
         Timer *timer;
         unsigned failures;
-        bool round_failed; /* since it was last connected */
+        uint64_t connected_msec; /* on the loop's clock */
+        bool round_failed;       /* since it was last connected */
         PeerLinkFunc func;
         void *userdata;
         time_t since;
