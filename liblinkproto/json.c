@@ -531,10 +531,10 @@ int json_int64(JsonSlice v, int64_t *ret)
 
         if (!json_is_number(v))
                 return -EINVAL;
+        if (memchr(v.p, '.', v.n) || memchr(v.p, 'e', v.n) || memchr(v.p, 'E', v.n))
+                return int_of_double(v, ret);
         negative = v.p[0] == '-';
         for (size_t i = negative; i < v.n; i++) {
-                if (v.p[i] < '0' || v.p[i] > '9')
-                        return int_of_double(v, ret);
                 if (__builtin_mul_overflow(value, 10, &value) ||
                     __builtin_sub_overflow(value, v.p[i] - '0', &value))
                         return -ERANGE; /* counted below zero, where there is one more */

@@ -48,8 +48,9 @@ int json_str_copy(JsonSlice v, char *buf, size_t size, size_t *ret_len) _must_us
  */
 int json_str_dup(JsonSlice v, char **ret) _must_use_;
 
-/* An integer: also written as 1.0 or 1e3 when it is whole and below 2^53, as JavaScript has it.
- * 0; -EINVAL: no integer; -ERANGE: not within an int64_t. */
+/* An integer: also written as 1.0 or 1e3 when it is whole and below 2^53, as JavaScript has it (in
+ * fewer than 40 characters then; more are no integer). 0; -EINVAL: no integer; -ERANGE: not within
+ * an int64_t. */
 int json_int64(JsonSlice v, int64_t *ret) _must_use_;
 
 /* Steps through an array: *iter starts as the array's slice; each call cuts the next element.
