@@ -35,9 +35,10 @@ static size_t count_cases(json_t *value)
         const char *key;
         json_t *v;
 
-        if (json_is_array(value))
-                json_array_foreach(value, i, v) n += count_cases(v) + (json_is_object(v) ? 1 : 0);
-        else if (json_is_object(value))
+        if (json_typeof(value) == JSON_ARRAY)
+                json_array_foreach(value, i, v) n +=
+                        count_cases(v) + (json_typeof(v) == JSON_OBJECT);
+        else if (json_typeof(value) == JSON_OBJECT)
                 json_object_foreach(value, key, v) n += count_cases(v);
         return n;
 }
@@ -62,7 +63,7 @@ void vectors_each(Vectors *v, json_t *object, const char *list, VectorCase f)
         json_t *cases = json_object_get(object ? object : v->root, list), *c;
         size_t i;
 
-        assert_true(json_is_array(cases));
+        assert_true(cases && json_typeof(cases) == JSON_ARRAY);
         assert_true(json_array_size(cases) > 0);
         json_array_foreach(cases, i, c)
         {

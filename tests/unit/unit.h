@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "liblinkproto/util.h"
+#include "tests/fuzz/with-jansson.h"
 
 typedef struct Bytes {
         size_t len;
