@@ -42,7 +42,8 @@ bool json_str_eq(JsonSlice v, const char *s);
 
 /* Writes the string v, its escapes resolved to UTF-8, into buf, and its length to *ret_len; a NUL
  * follows it. A lone surrogate becomes U+FFFD, as a JavaScript peer's UTF-8 encoder has it.
- * 0; -EINVAL: not a string; -ENOBUFS: with its NUL it is longer than size. */
+ * 0; -EINVAL: not a string; -ENOBUFS: with its NUL it is longer than size; buf then holds the first
+ * bytes of it, as many as fit, and no NUL. */
 int json_str_copy(JsonSlice v, char *buf, size_t size, size_t *ret_len) _must_use_;
 /* The same into a new string (free()). Also -ENOMEM; -EINVAL as well for a string that holds NUL.
  */
