@@ -110,11 +110,17 @@ int relay_url_normalize(const char *text, size_t len, char **ret, const char **r
 int relay_url_split(const char *url, RelayUrl *ret)
 {
         RelayUrl u = {.tls = strncmp(url, "wss://", 6) == 0};
-        const char *origin = url + (u.tls ? 6 : 5);
-        size_t len = strlen(url) < 5 ? 0 : strlen(origin), host = host_length(origin, len);
-        bool brackets = host && origin[0] == '[';
+        const char *origin = strchr(url, '/');
         unsigned port = u.tls ? 443 : 80;
+        size_t len, host;
+        bool brackets;
 
+        if (!u.tls && strncmp(url, "ws://", 5) != 0)
+                return -EINVAL;
+        origin += 2;
+        len = strlen(origin);
+        host = host_length(origin, len);
+        brackets = host && origin[0] == '[';
         if (host == 0 || len >= sizeof(u.origin) || host >= sizeof(u.host) ||
             take_port(origin + host, len - host, &port) != (ssize_t)(len - host))
                 return -EINVAL;
