@@ -27,7 +27,7 @@ static const char *remedy(const char *word)
         } remedies[] = {
                 {"forbidden", "run it as root, or ask the administrator to be let in"},
                 {"wrongCode", "check the code, or ask for a new invitation"},
-                {"revoked", "remove the peer with `linkctl peer remove` and pair again"},
+                {"revoked", "first remove the peer by `linkctl peer remove`"},
                 {"unreachable", "see `linkctl status` on both machines"},
                 {"busy", "end the other application first"},
                 {"noSuchMethod", "linkd is older than linkctl: upgrade it"},
@@ -60,7 +60,8 @@ int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what)
 
 int agent_lost(const Cli *cli, const linkipc *l)
 {
-        const char *why = linkipc_error_message(l);
+        bool told = strcmp(linkipc_error_word(l), "disconnected") != 0; /* more than just that */
+        const char *why = told ? linkipc_error_message(l) : "";
 
         return output_error(cli, "disconnected", "linkd at %s has ended the connection%s%s",
                             linkipc_get_path(l), why[0] ? ": " : "", why);

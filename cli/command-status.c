@@ -10,18 +10,16 @@ static void title(const char *text)
 static int print_host(const Cli *cli, const json_t *host)
 {
         static const Field fields[] = {
-                {"address", "address"},   {"devices", "devices"}, {"invitations", "invitations"},
+                {"name", "name"},         {"address", "address"},
+                {"devices", "devices"},   {"invitations", "invitations"},
                 {"sessions", "sessions"}, {"served", "served"},
         };
         static const Field uplinks[] = {
                 {"RELAY", "url"}, {"STATE", "state"}, {"SINCE", "since"}, {"CAUSE", "cause"}};
-        const json_t *name = json_object_get(host, "name");
         int r;
 
         title("Host");
-        r = output_record(cli, host, (Field[]){{"name", "name"}}, name ? 1 : 0, "  ");
-        if (r == EXIT_OK)
-                r = output_record(cli, host, fields, ELEMENTSOF(fields), "  ");
+        r = output_record(cli, host, fields, ELEMENTSOF(fields), "  ");
         if (r == EXIT_OK)
                 r = output_table(cli, json_object_get(host, "uplinks"), uplinks,
                                  ELEMENTSOF(uplinks), "  ");

@@ -11,7 +11,7 @@ static void print_valued_options(void)
         for (const Verb *const *v = verbs; *v; v++)
                 for (const VerbOption *o = (*v)->options; o->name; o++)
                         if (o->value)
-                                printf(" |\n                        '%s:--%s'", (*v)->name,
+                                printf(" | \\\n                        '%s:--%s'", (*v)->name,
                                        o->name);
         fputs(") option=$word ;;\n", stdout);
 }
@@ -115,7 +115,8 @@ static void print_tables(void)
         fputs("        case \"$verb:${option:-$arg}\" in\n        *:--socket) due=file ;;\n",
               stdout);
         for (const Verb *const *v = verbs; *v; v++)
-                print_kinds(*v);
+                if (!(*v)->hidden)
+                        print_kinds(*v);
         fputs("        esac\n        case \"$verb\" in\n", stdout);
         print_first_words();
         for (const Verb *const *v = verbs; *v; v++)
@@ -197,7 +198,12 @@ static const char zsh_rest[] =
         "                ;;\n"
         "        esac\n"
         "}\n"
-        "compdef _linkctl linkctl\n";
+        "# as a file of $fpath it is run at the first completion; else it was sourced\n"
+        "if [[ ${funcstack[1]} == _linkctl ]]; then\n"
+        "        _linkctl\n"
+        "else\n"
+        "        compdef _linkctl linkctl\n"
+        "fi\n";
 
 void completion_print_bash(void)
 {

@@ -173,7 +173,7 @@ static int print_help(const Parser *p)
         else if (p->group)
                 verb_print_group_help(p->group);
         else
-                verb_print_overview();
+                verb_print_overview(stdout);
         return OPTIONS_HELP;
 }
 
@@ -186,6 +186,10 @@ int options_parse(Cli *cli, int argc, char **argv)
         for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
                 cli->json |= strcmp(argv[i], "--json") == 0;
         r = take_all(&p);
+        if (argc <= 1) {
+                verb_print_overview(stderr);
+                return -EINVAL;
+        }
         if (p.help || p.version)
                 return print_help(&p);
         return r < 0 ? r : check(&p);

@@ -91,13 +91,13 @@ static void print_synopsis(const Verb *v)
         putchar('\n');
 }
 
-static void print_options(const VerbOption *options)
+static void print_options(FILE *f, const VerbOption *options)
 {
         for (const VerbOption *o = options; o->name; o++) {
                 char left[64];
                 (void)snprintf(left, sizeof(left), o->value ? "--%s %s" : "--%s", o->name,
                                o->value ? o->value : ""); /* the table's own: it fits */
-                printf("  %-18s %s%s\n", left, o->help, o->repeats ? "; may be repeated" : "");
+                fprintf(f, "  %-18s %s%s\n", left, o->help, o->repeats ? "; may be repeated" : "");
         }
 }
 
@@ -110,14 +110,14 @@ void verb_print_help(const Verb *v)
                 printf("\n%s", v->help);
         if (v->options[0].name)
                 putchar('\n');
-        print_options(v->options);
+        print_options(stdout, v->options);
         fputs("\nEvery verb also takes --json, --socket PATH, --user and --system.\n", stdout);
 }
 
-static void print_summary(const Verb *v)
+static void print_summary(FILE *f, const Verb *v)
 {
         if (!v->hidden)
-                printf("  %-16s %s\n", v->name, v->summary);
+                fprintf(f, "  %-16s %s\n", v->name, v->summary);
 }
 
 void verb_print_group_help(const char *group)
@@ -125,18 +125,18 @@ void verb_print_group_help(const char *group)
         printf("Usage: linkctl %s VERB\n\n", group);
         for (const Verb *const *v = verbs; *v; v++)
                 if (is_of_group(*v, group))
-                        print_summary(*v);
+                        print_summary(stdout, *v);
         printf("\nSee: linkctl %s VERB --help\n", group);
 }
 
-void verb_print_overview(void)
+void verb_print_overview(FILE *f)
 {
         fputs("Usage: linkctl [OPTION]... VERB [ARGUMENT]...\n"
               "Controls linkd, the agent of Link, and talks to machines through it.\n\n",
-              stdout);
+              f);
         for (const Verb *const *v = verbs; *v; v++)
-                print_summary(*v);
-        fputs("\nOptions, before or after the verb:\n", stdout);
-        print_options(verb_global_options);
-        fputs("\nExit status: 0 done, 1 it failed (stderr says why), 2 wrong usage.\n", stdout);
+                print_summary(f, *v);
+        fputs("\nOptions, before or after the verb:\n", f);
+        print_options(f, verb_global_options);
+        fputs("\nExit status: 0 done, 1 it failed (stderr says why), 2 wrong usage.\n", f);
 }

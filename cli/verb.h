@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "liblinkproto/util.h"
 #include "limits.h"
@@ -90,7 +91,7 @@ bool verb_is_first_of_group(const Verb *const *at);
 /* The word in which a completion script names a kind. */
 const char *verb_kind_name(Kind kind);
 
-/* Help to stdout: of a verb; of a group; of all. */
+/* Help: of a verb, of a group to stdout; of all. */
 void verb_print_help(const Verb *v);
 void verb_print_group_help(const char *group);
-void verb_print_overview(void);
+void verb_print_overview(FILE *f);
