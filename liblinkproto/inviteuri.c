@@ -1,5 +1,6 @@
 #include "inviteuri.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -35,6 +36,23 @@ static size_t host_length(const char *p, size_t len)
         while (n < len && host_char_is_valid(p[n]))
                 n++;
         return n;
+}
+
+/* A name or an IPv4 address, or an IPv6 address in brackets. */
+static bool host_is_valid(const char *host, size_t len)
+{
+        char text[INET6_ADDRSTRLEN];
+        struct in6_addr address;
+
+        if (len == 0 || len > 253)
+                return false;
+        if (host[0] != '[')
+                return true;
+        if (len - 2 >= sizeof(text))
+                return false;
+        memcpy(text, host + 1, len - 2);
+        text[len - 2] = '\0';
+        return inet_pton(AF_INET6, text, &address) == 1;
 }
 
 /* ":port" at p, maybe empty. Its length, or -EINVAL. */
@@ -73,7 +91,7 @@ static const char *normalize(const char *text, size_t len, char **ret)
         if (len > RELAY_URL_MAX)
                 return "the relay URL is too long";
         host = host_length(text + at, len - at);
-        if (host == 0 || host > 253)
+        if (!host_is_valid(text + at, host))
                 return "the relay URL names no valid host";
         port = standard;
         n = take_port(text + at + host, len - at - host, &port);
@@ -110,14 +128,14 @@ int relay_url_normalize(const char *text, size_t len, char **ret, const char **r
 int relay_url_split(const char *url, RelayUrl *ret)
 {
         RelayUrl u = {.tls = strncmp(url, "wss://", 6) == 0};
-        const char *origin = strchr(url, '/');
+        const char *origin;
         unsigned port = u.tls ? 443 : 80;
         size_t len, host;
         bool brackets;
 
         if (!u.tls && strncmp(url, "ws://", 5) != 0)
                 return -EINVAL;
-        origin += 2;
+        origin = url + (u.tls ? 6 : 5);
         len = strlen(origin);
         host = host_length(origin, len);
         brackets = host && origin[0] == '[';
