@@ -64,6 +64,11 @@ enum {
         IPC_HELLO_MAX = 4096,    /* bytes before the hello */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
         IPC_OUT_HIGH_BYTES = 1024 * 1024, /* above it the connection's sessions are not read */
+        /* Above it the connection is not read: more than sessions alone can reach, with the largest
+         * frame on top of the mark, so that an application that writes first and reads then is only
+         * stopped by answers it does not fetch. */
+        IPC_OUT_STOP_BYTES = 18 * 1024 * 1024,
+        IPC_CLOSE_MSEC = 5000, /* what a last ERROR may take to leave */
         IPC_OUT_MAX_BYTES =
                 64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
         SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */
