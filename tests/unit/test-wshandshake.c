@@ -110,7 +110,8 @@ static void test_heads(void **state)
 
                 if (read_head(cases[i].head, len, &r) != cases[i].result)
                         fail_msg("%s", cases[i].head);
-                assert_int_equal(r.head_len, cases[i].result == WSHEAD_UPGRADE ? len : 1);
+                bool set = cases[i].result == WSHEAD_UPGRADE || cases[i].result == WSHEAD_OTHER;
+                assert_int_equal(r.head_len, set ? len : 1);
                 if (cases[i].result != WSHEAD_UPGRADE)
                         continue;
                 assert_string_equal(r.host, cases[i].host);
@@ -141,6 +142,22 @@ static void test_cut(void **state)
         assert_int_equal(read_head("\x16\x03\x01", 3, &r), WSHEAD_BAD); /* TLS */
         assert_int_equal(read_head("\x16", 1, &r), WSHEAD_BAD);
         assert_int_equal(read_head("GET /\0 HTTP/1.1\r\n\r\n", 19, &r), WSHEAD_BAD);
+}
+
+/* What the relay needs of a request that is no upgrade, and from behind a proxy. */
+static void test_other_fields(void **state)
+{
+        static const char head[] = "HEAD /metrics?x=1 HTTP/1.1\r\nHost: A\r\n"
+                                   "X-Forwarded-For: 2001:db8::1 , 10.0.0.1\r\n"
+                                   "X-Forwarded-For: 1.2.3.4\r\n\r\n";
+        WsRequest r;
+
+        (void)state;
+        assert_int_equal(read_head(head, sizeof(head) - 1, &r), WSHEAD_OTHER);
+        assert_true(r.is_head);
+        assert_false(r.is_get);
+        assert_string_equal(r.path, "/metrics");
+        assert_string_equal(r.forwarded_for, "2001:db8::1");
 }
 
 static void test_host_limit(void **state)
@@ -181,9 +198,8 @@ static void test_response(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_heads),
-                cmocka_unit_test(test_cut),
-                cmocka_unit_test(test_host_limit),
+                cmocka_unit_test(test_heads),        cmocka_unit_test(test_cut),
+                cmocka_unit_test(test_other_fields), cmocka_unit_test(test_host_limit),
                 cmocka_unit_test(test_response),
         };
 
