@@ -1,0 +1,34 @@
+/* What is counted, and the documents made of it. */
+#pragma once
+
+#include "liblinkproto/util.h"
+#include "limits.h"
+
+enum { STATS_CLOSE_CODES = 16 };
+
+typedef struct ClosedLink {
+        char id[37];
+        uint8_t reason;
+        int64_t relay_started_msec, closed_msec;
+        uint64_t from_client, from_host;
+} ClosedLink;
+
+typedef struct Stats {
+        uint64_t started_msec;
+        uint64_t n_registrations;        /* addresses that are held now */
+        uint64_t n_live, n_relaying;     /* links now */
+        uint64_t n_links, n_relayed;     /* ever */
+        uint64_t from_host, from_client; /* bytes ever */
+        uint64_t n_roles[4];             /* open sockets by ConnRole */
+        uint64_t n_accepted, n_refused;
+        uint64_t queued_bytes; /* in all outputs */
+        struct {
+                unsigned code;
+                uint64_t n;
+        } closes[STATS_CLOSE_CODES];
+        ClosedLink recent[RECENT_LINKS];
+        size_t n_recent, next_recent;
+} Stats;
+
+/* Counts a close code that was sent. */
+void stats_count_close(Stats *s, unsigned code);
