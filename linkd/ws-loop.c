@@ -17,6 +17,7 @@ struct lws_vhost *ws_loop_vhost(WsLoop *l, bool tls)
                 .gid = (gid_t)-1,
                 .uid = (uid_t)-1,
                 /* The system's CA list costs a megabyte: only who dials wss pays for it. */
+                .connect_timeout_secs = LWS_TIMEOUT_SEC,
                 .options = tls ? LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT : 0,
                 .retry_and_idle_policy = &ws_no_validity_checks,
         };
@@ -46,6 +47,8 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
                 .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
                            LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
                 .foreign_loops = loops,
+                /* Our own deadlines are shorter. */
+                .timeout_secs = LWS_TIMEOUT_SEC,
                 .pt_serv_buf_size = WS_RX_CHUNK_BYTES,
                 .retry_and_idle_policy = &ws_no_validity_checks,
         };
@@ -53,6 +56,7 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
 
         if (!l)
                 return -ENOMEM;
+        info.user = l;
         lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
         /* libwebsockets would send every connection, loopback too, through this proxy. */
         if (unsetenv("http_proxy") < 0)

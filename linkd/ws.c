@@ -354,10 +354,37 @@ static void on_connect_failed(Ws *w, const char *why)
 static void on_gone(Ws *w)
 {
         w->wsi = NULL;
-        if (w->state != WS_CLOSED)
+        if (w->in_connect) /* it failed at once: try_next_address goes on by itself */
+                return;
+        if (w->state == WS_CONNECTING)
+                try_next_address(w);
+        else if (w->state != WS_CLOSED)
                 closed(w, w->close_code ? "closed by the other end" : "connection lost");
         else
                 maybe_destroy(w);
+}
+
+/* In place of the Ws, once a wsi has failed to connect. */
+static void *const failed_wsi = (void *)&failed_wsi;
+
+static void free_handle(uv_handle_t *handle)
+{
+        free(handle); /* libwebsockets' allocator is malloc's */
+}
+
+static void close_watcher_of(uv_handle_t *handle, void *wsi)
+{
+        if (handle->type == UV_POLL && handle->data == wsi && !uv_is_closing(handle))
+                uv_close(handle, free_handle);
+}
+
+/* When a connect fails, libwebsockets 4.1 closes its socket and forgets the uv_poll_t on it. A wsi
+ * that ends properly has closed its watcher before. */
+static void close_lost_watcher(struct lws *wsi)
+{
+        const WsLoop *l = lws_context_user(lws_get_context(wsi));
+
+        uv_walk(l->uv, close_watcher_of, wsi);
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -366,7 +393,9 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
         Ws *w = lws_get_opaque_user_data(wsi);
 
         (void)user;
-        if (!w)
+        if (reason == LWS_CALLBACK_WSI_DESTROY && w) /* without CLIENT_CLOSED: never was open */
+                close_lost_watcher(wsi);
+        if (!w || w == failed_wsi)
                 return 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wswitch-enum" /* the library's enum has a hundred values */
@@ -384,7 +413,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
                 on_peer_close(w, in, len);
                 return 0;
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-                lws_set_opaque_user_data(wsi, NULL);
+                lws_set_opaque_user_data(wsi, failed_wsi);
                 on_connect_failed(w, in);
                 return 0;
         case LWS_CALLBACK_CLIENT_CLOSED:
