@@ -344,9 +344,13 @@ static void try_next_address(Ws *w);
 
 static void on_connect_failed(Ws *w, const char *why)
 {
+        static const char lws_words[] = "closed before established";
+
         w->wsi = NULL;
         if (why)
-                (void)snprintf(w->failure, sizeof(w->failure), "%s", why); /* cut is fine */
+                (void)snprintf(w->failure, sizeof(w->failure), "%s",
+                               strcmp(why, lws_words) == 0 ? "the connection was refused"
+                                                           : why); /* cut is fine */
         if (!w->in_connect) /* else try_next_address goes on by itself */
                 try_next_address(w);
 }
