@@ -2,22 +2,22 @@
 
 #include "linkipc-internal.h"
 
-/* docs/IPC.md "Error words"; the first word of an errno is also what a local failure is called. */
-static const struct {
+typedef struct Word {
         const char *word;
         int error;
         const char *message; /* of a local failure */
-} words[] = {
-        {"disconnected", ECONNRESET, "the agent has ended the connection"},
+} Word;
+
+/* docs/IPC.md "Error words": what the agent says. */
+static const Word agent_words[] = {
         {"protocol", EPROTO, "the agent broke the protocol"},
-        {"version", EPROTONOSUPPORT, "the agent speaks no version of the protocol that is known here"},
-        {"tooMany", ENOBUFS, "too many operations are unanswered"},
-        {"flow", EAGAIN, "the other side has not yet taken what was sent before"},
+        {"version", EPROTONOSUPPORT,
+         "the agent speaks no version of the protocol that is known here"},
+        {"flow", ENOBUFS, NULL},
         {"tooMany", EUSERS, NULL},
         {"forbidden", EACCES, NULL},
         {"noSuchMethod", EOPNOTSUPP, NULL},
         {"badRequest", EINVAL, "an argument makes no sense"},
-        {"noSuch", ENOENT, "there is no such operation"},
         {"noSuchHost", ENOENT, NULL},
         {"noSuchPeer", ENOENT, NULL},
         {"noSuchDevice", ENOENT, NULL},
@@ -31,14 +31,22 @@ static const struct {
         {"revoked", EKEYREVOKED, NULL},
         {"unreachable", EHOSTUNREACH, NULL},
         {"timeout", ETIMEDOUT, "no answer in time"},
-        {"closed", ENOTCONN, "the session is closed"},
         {"closed", ECONNRESET, NULL},
         {"badPeer", EBADMSG, NULL},
         {"noPayload", ENOTSUP, NULL},
         {"tooBig", EMSGSIZE, "the message is over 16 MiB"},
         {"storage", EIO, NULL},
         {"internal", ENOMEM, "out of memory"},
-        {"flow", ENOBUFS, NULL},
+};
+
+/* What the library says where the agent has no word, or means something else by it. */
+static const Word local_words[] = {
+        {"disconnected", ECONNRESET, "the agent has ended the connection"},
+        {"tooMany", ENOBUFS, "too many operations are unanswered"},
+        {"flow", EAGAIN, "the other side has not yet taken what was sent before"},
+        {"closed", ENOTCONN, "the session is closed"},
+        {"noSuch", ENOENT, "there is no such operation"},
+        {"remote", EREMOTEIO, "the other end answered an error"},
         {"canceled", ECANCELED, "the operation was given up"},
         {"deadlock", EDEADLK, "a blocking call from within a callback"},
         {"answered", EALREADY, "the request was answered before"},
@@ -58,18 +66,28 @@ static void err_replace(Err *e, int error, char *word, char *message)
         *e = (Err){.error = error, .word = word, .message = message};
 }
 
+static const Word *find_local(int error)
+{
+        for (size_t i = 0; i < ELEMENTSOF(local_words); i++)
+                if (local_words[i].error == -error)
+                        return &local_words[i];
+        for (size_t i = 0; i < ELEMENTSOF(agent_words); i++)
+                if (agent_words[i].error == -error)
+                        return &agent_words[i];
+        return NULL;
+}
+
 void err_set(Err *e, int error, const char *word, const char *message)
 {
-        for (size_t i = 0; i < ELEMENTSOF(words) && (!word || !message); i++) {
-                if (words[i].error != -error)
-                        continue;
-                if (!word)
-                        word = words[i].word;
-                if (!message)
-                        message = words[i].message;
-        }
-        err_replace(e, error, strdup(word ? word : "internal"),
-                    strdup(message ? message : strerrordesc_np(-error) ? strerrordesc_np(-error) : ""));
+        const Word *known = find_local(error);
+
+        if (!word)
+                word = known ? known->word : "internal";
+        if (!message && known)
+                message = known->message;
+        if (!message)
+                message = strerrordesc_np(-error);
+        err_replace(e, error, strdup(word), strdup(message ? message : "unknown error"));
 }
 
 void err_copy(Err *to, const Err *from)
@@ -81,11 +99,9 @@ void err_copy(Err *to, const Err *from)
 
 static int error_of_word(IpcStr word)
 {
-        for (size_t i = 0; i < ELEMENTSOF(words); i++)
-                /* `closed` and `flow` are the agent's meaning, not the local one. */
-                if (ipc_str_eq(word, words[i].word) && words[i].error != ENOTCONN &&
-                    words[i].error != EAGAIN)
-                        return -words[i].error;
+        for (size_t i = 0; i < ELEMENTSOF(agent_words); i++)
+                if (ipc_str_eq(word, agent_words[i].word))
+                        return -agent_words[i].error;
         return -EIO;
 }
 
@@ -98,7 +114,11 @@ void err_set_remote(Err *e, IpcStr word, IpcStr message, uint32_t error_no)
                 return;
         }
         int error = error_no > 0 && error_no <= ERRNO_MAX ? -(int)error_no : error_of_word(word);
-        err_replace(e, error, strndup(word.p, word.n), strndup(message.p, message.n));
+        _cleanup_(freep) char *text = strndup(message.p, message.n);
+        if (word.n == 0)
+                err_set(e, error, NULL, text);
+        else
+                err_replace(e, error, strndup(word.p, word.n), TAKE_PTR(text));
 }
 
 linkipc_result err_result(const Err *e)

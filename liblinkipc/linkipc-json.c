@@ -1,5 +1,5 @@
-/* The little JSON that the library must read itself: the text of a remote error, and the names in what
- * the agent tells about an incoming session. */
+/* The little JSON that the library must read itself: the text of a remote error, and the names in
+ * what the agent tells about an incoming session. */
 #include "linkipc-internal.h"
 
 typedef struct Cursor {
@@ -25,14 +25,14 @@ static bool skip_string(Cursor *c)
                         c->p++;
                         return true;
                 }
-                if (*c->p == '\\')
-                        c->p++;
+                if (*c->p == '\\' && ++c->p == c->end)
+                        break;
         }
         return false;
 }
 
-/* Behind the value that begins here. Takes the agent's word for it that it is valid: only brackets and
- * strings are counted. */
+/* Behind the value that begins here. Takes the agent's word for it that it is valid: only brackets
+ * and strings are counted. */
 static bool skip_value(Cursor *c)
 {
         size_t depth = 0;
