@@ -102,15 +102,18 @@ uint64_t handshake_deadline_msec(const Handshake *h)
 
 int handshake_tick(Handshake *h, uint64_t now_msec)
 {
-        if (h->step == STEP_OVER || now_msec >= h->deadline_msec)
-                return handshake_end(h, HANDSHAKE_TIMED_OUT);
-        return HANDSHAKE_MORE;
+        if (h->step == STEP_OVER)
+                return HANDSHAKE_TIMED_OUT;
+        return now_msec >= h->deadline_msec ? handshake_end(h, HANDSHAKE_TIMED_OUT)
+                                            : HANDSHAKE_MORE;
 }
 
 int handshake_closed(Handshake *h)
 {
         bool unconfirmed = !h->host && h->step == STEP_CONFIRM;
 
+        if (h->step == STEP_OVER)
+                return HANDSHAKE_LOST;
         return handshake_end(h, unconfirmed ? HANDSHAKE_WRONG_CODE : HANDSHAKE_LOST);
 }
 

@@ -9,7 +9,9 @@
  *
  * The owner calls start or feed, then sends every frame that handshake_output() gives, and looks at
  * the result. Once a result other than HANDSHAKE_MORE, NEED_SECRET or NEED_STORE was returned the
- * machine is over. A deadline is absolute, on the caller's clock. */
+ * machine is over: frames, ticks and a close that come later get a result that says so, and change
+ * nothing. A call that has no place where the machine stands is -EPROTO. A deadline is absolute, on
+ * the caller's clock. */
 #pragma once
 
 #include "credential.h"
