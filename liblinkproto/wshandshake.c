@@ -181,8 +181,10 @@ static void fill_request(const Fields *f, const RequestLine *line, size_t head_l
 WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
 {
         const char *end = memmem(data, len, "\r\n\r\n", 4), *p = data, *eol;
+        WsRequest request;
         RequestLine line;
         Fields f = {};
+        bool upgrade;
 
         if (!end) {
                 /* What cannot become a request is not waited for. */
@@ -200,10 +202,12 @@ WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
                 if (!take_field(&f, (Text){p, (size_t)(eol - p)}))
                         return WSHEAD_BAD;
         }
-        fill_request(&f, &line, (size_t)(end - data) + 4, ret);
-        if (!ret->is_get || !line.http11 || !text_same(line.path, upgrade_path) || !f.upgrade)
-                return WSHEAD_OTHER;
-        return upgrade_is_valid(&f) ? WSHEAD_UPGRADE : WSHEAD_BAD;
+        fill_request(&f, &line, (size_t)(end - data) + 4, &request);
+        upgrade = request.is_get && line.http11 && text_same(line.path, upgrade_path) && f.upgrade;
+        if (upgrade && !upgrade_is_valid(&f))
+                return WSHEAD_BAD;
+        *ret = request;
+        return upgrade ? WSHEAD_UPGRADE : WSHEAD_OTHER;
 }
 
 int wshandshake_accept(const char key[25], char out[29])

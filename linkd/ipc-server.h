@@ -21,12 +21,14 @@ struct IpcConn {
         unsigned access; /* Access bits */
         uid_t uid;
         bool hello_done, closing, reading;
-        Buf in;      /* what was read and is not a whole frame yet */
-        Buf out;     /* waits for the write in flight */
-        Buf writing; /* in flight */
+        Timer *timer; /* goes on reading, or while closing: ends it */
+        Buf in;       /* what was read and is not a whole frame yet */
+        Buf out;      /* waits for the write in flight */
+        Buf writing;  /* in flight */
         uv_write_t write_req;
-        size_t unanswered_bytes; /* of CALL and ASK */
-        unsigned n_sessions, n_requests;
+        size_t unanswered_bytes; /* of CALL and ASK: ipc_conn_wake() when it falls */
+        unsigned n_opened;       /* sessions by CONNECT; incoming ones count for the host */
+        unsigned n_requests;
         uint32_t last_session;
         IpcSession *sessions;
         IpcServe *serves;
@@ -46,5 +48,7 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* Goes on reading, from the loop and not on this stack, if that had stopped and can. */
+void ipc_conn_wake(IpcConn *c);
 /* Whether so much waits for the application to read that its sessions must not be read. */
 bool ipc_conn_is_full(const IpcConn *c);

@@ -209,7 +209,7 @@ static void session_end(IpcSession *s, const char *word, const char *message)
         for (IpcSession **at = &c->sessions; *at; at = &(*at)->next)
                 if (*at == s) {
                         *at = s->next;
-                        c->n_sessions--;
+                        c->n_opened -= !s->server;
                         break;
                 }
         if (s->link) /* what waits fails first, so that each request is answered before the state */
@@ -240,7 +240,8 @@ static void on_stall(void *userdata)
                 session_end(s, "timeout", "the application did not read in time");
 }
 
-static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
+/* server NULL: the application opens it. */
+static IpcSession *session_new_ipc(IpcConn *c, const HostServer *server, uint32_t window)
 {
         IpcSession *s;
 
@@ -256,13 +257,14 @@ static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
         }
         s->conn = c;
         s->id = ++c->last_session;
+        s->server = server;
         s->user.ops = &user_ops;
         s->out_balance = window;
         s->in_balance = SESSION_WINDOW_BYTES;
         s->held_end = &s->held;
         s->next = c->sessions;
         c->sessions = s;
-        c->n_sessions++;
+        c->n_opened += !server;
         return s;
 }
 
@@ -272,7 +274,9 @@ static IpcSession *find_session(IpcConn *c, uint32_t id)
 
         while (s && s->id != id)
                 s = s->next;
-        return s;
+        if (!s && id > c->last_session)
+                ipc_conn_fail(c, "protocol", "there was never such a session");
+        return s; /* NULL also for one that was closed while the frame came: ignored */
 }
 
 static bool window_is_valid(IpcConn *c, uint32_t window)
@@ -297,7 +301,7 @@ static void on_link_state(void *userdata, IpcState state, const char *word, cons
 
 static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
 {
-        IpcSession *s = session_new_ipc(c, m->window);
+        IpcSession *s = session_new_ipc(c, NULL, m->window);
         Buf info = {};
         int r;
 
@@ -338,7 +342,7 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
         else if (!p)
                 ipc_conn_send_error(c, 0, m->request, "noSuchPeer",
                                     "there is no peer of that name; see `linkctl peers`");
-        else if (c->n_sessions >= IPC_SESSIONS_MAX)
+        else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");
         else if ((r = open_link(c, p, m)) < 0)
@@ -350,17 +354,16 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
 static void on_host_session(HostServer *server, HostSession *h)
 {
         IpcServe *serve = container_of(server, IpcServe, server);
-        IpcSession *s = session_new_ipc(serve->conn, serve->window);
         Device *d = host_find_device(h->host, h->key_id);
+        IpcSession *s = d ? session_new_ipc(serve->conn, server, serve->window) : NULL;
         char id[KEY_ID_TEXT_BYTES];
         Buf info = {};
 
-        if (!s || !d) {
+        if (!s) {
                 log_error("a session could not be told to its application");
                 return; /* its requests get "no request handler" */
         }
         s->host_session = h;
-        s->server = server;
         s->user.roles = server->roles;
         host_key_id_text(h->key_id, id);
         buf_add_str(&info, "{");
@@ -499,9 +502,13 @@ void ipc_session_on_close(IpcConn *c, const IpcMessage *m)
                 session_end(s, "closed", "closed by the application");
 }
 
-static bool json_is_valid(IpcStr json)
+/* false: the connection has been ended, for that is a fault of the frame. */
+static bool json_is_valid(IpcConn *c, IpcStr json)
 {
-        return json_scan_value(json.p, json.n, NULL) == 0;
+        if (json_scan_value(json.p, json.n, NULL) == 0)
+                return true;
+        ipc_conn_fail(c, "protocol", "text that should be JSON is not");
+        return false;
 }
 
 /* What an application may have unanswered, in number; true if one more is fine. */
@@ -526,12 +533,8 @@ static void on_app_request(IpcSession *s, const IpcMessage *m)
 {
         int r;
 
-        if (!json_is_valid(m->json)) {
-                on_credit(&s->user, m->frame_len);
-                ipc_conn_send_error(s->conn, s->id, m->request, "badRequest",
-                                    "the command is not valid JSON");
+        if (!json_is_valid(s->conn, m->json))
                 return;
-        }
         if (!count_request(s->conn, m)) {
                 on_credit(&s->user, m->frame_len);
                 return;
@@ -548,15 +551,8 @@ static void on_app_event(IpcSession *s, const IpcMessage *m)
 {
         int r;
 
-        if (!json_is_valid(m->json)) {
-                on_credit(&s->user, m->frame_len);
-                if (m->request)
-                        ipc_conn_send_error(s->conn, s->id, m->request, "badRequest",
-                                            "the event's data is not valid JSON");
-                else
-                        ipc_conn_fail(s->conn, "protocol", "an EVENT's data is not valid JSON");
+        if (!json_is_valid(s->conn, m->json))
                 return;
-        }
         if (m->request && !count_request(s->conn, m)) {
                 on_credit(&s->user, m->frame_len);
                 return;
@@ -590,8 +586,7 @@ void ipc_session_on_data(IpcConn *c, const IpcMessage *m)
         IpcSession *s = find_session(c, m->session);
 
         if (!s) {
-                /* It may have been closed by us while this frame came. */
-                if (m->session == 0 || m->session > c->last_session)
+                if (m->session == 0) /* a RESPONSE; the codec lets the agent write such */
                         ipc_conn_fail(c, "protocol", "there was never such a session");
                 else if (m->request && m->type != IPC_RESPONSE)
                         ipc_conn_send_error(c, m->session, m->request, "closed",
@@ -641,6 +636,7 @@ static void ask_end(IpcAsk *k)
         conduit_remove_user(&k->user);
         c->unanswered_bytes -= k->bytes;
         c->n_requests--;
+        ipc_conn_wake(c);
         free(k);
 }
 
@@ -700,14 +696,13 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
         const char *word = NULL, *message = NULL;
         int r;
 
+        if (!json_is_valid(c, m->json))
+                return;
         if (!(c->access & ACCESS_USE))
                 word = "forbidden", message = "this user may not use peers";
         else if (!p)
                 word = "noSuchPeer", message = "there is no peer of that name; see `linkctl peers`";
-        else if (!json_is_valid(m->json))
-                word = "badRequest", message = "the command is not valid JSON";
-        else if (c->n_requests >= IPC_REQUESTS_MAX ||
-                 c->unanswered_bytes > IPC_UNANSWERED_BYTES_MAX)
+        else if (c->n_requests >= IPC_REQUESTS_MAX)
                 word = "tooMany", message = "too many unanswered requests";
         else if ((r = ask_start(c, p, m)) < 0)
                 word = "internal", message = strerror(-r);
@@ -719,7 +714,7 @@ void ipc_session_on_cancel(IpcConn *c, const IpcMessage *m)
 {
         IpcSession *s = find_session(c, m->session);
 
-        if (s && s->user.conduit && conduit_cancel(&s->user, m->request))
+        if (s && conduit_cancel(&s->user, m->request))
                 c->n_requests--;
         for (IpcAsk *k = m->session ? NULL : c->asks; k; k = k->next)
                 if (k->request == m->request) {

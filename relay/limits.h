@@ -16,6 +16,8 @@ enum {
 
         /* For the peer's answer to a close frame: a round trip of any real network. */
         LINGER_MSEC = 5 * 1000,
+        /* The same when the relay stops: a restart must not wait for peers that are gone. */
+        STOP_LINGER_MSEC = 1000,
         /* One read, and with it what may be waiting for a stalled end. Above the message sizes that
          * matter, within a core's cache. */
         READ_BYTES = 256 * 1024,

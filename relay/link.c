@@ -194,6 +194,8 @@ void link_end(Link *l, LinkReason reason, unsigned client_code, unsigned host_co
 
 void link_left(Conn *c)
 {
+        /* In a shutdown everybody is told of the shutdown. */
+        unsigned code = c->relay->stopping ? WS_CLOSE_GOING_AWAY : CLOSE_PEER_GONE;
         Link *l;
         Address *a;
 
@@ -204,8 +206,8 @@ void link_left(Conn *c)
         case ROLE_RELAY_END:
                 l = c->link;
                 if (l)
-                        link_end(l, REASON_PEER_GONE, l->client == c ? 0 : CLOSE_PEER_GONE,
-                                 l->client == c ? CLOSE_PEER_GONE : 0);
+                        link_end(l, REASON_PEER_GONE, l->client == c ? 0 : code,
+                                 l->client == c ? code : 0);
                 return;
         case ROLE_CONTROL:
                 while ((a = LIST_FIRST(&c->addresses))) {
@@ -213,7 +215,7 @@ void link_left(Conn *c)
                         address_free_if_unused(c->relay, a);
                 }
                 while ((l = LIST_FIRST(&c->waiting)))
-                        link_end(l, REASON_PEER_GONE, CLOSE_PEER_GONE, 0);
+                        link_end(l, REASON_PEER_GONE, code, 0);
                 return;
         }
 }

@@ -158,7 +158,7 @@ static void on_signal(uv_signal_t *handle, int signum)
 {
         Daemon *d = handle->data;
         (void)signum;
-        (void)sd_notify(0, "STOPPING=1"); /* nobody listening is fine */
+        (void)sd_notify(0, "STOPPING=1");        /* nobody listening is fine */
         uv_close((uv_handle_t *)&d->term, NULL); /* a second signal ends it at once */
         uv_close((uv_handle_t *)&d->interrupt, NULL);
         relay_stop(d->relay, 0, on_stopped, d);

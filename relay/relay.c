@@ -84,7 +84,7 @@ static void drain(Relay *r, uint64_t now_msec)
                 if (next && next->phase == CONN_DEAD)
                         next = TAILQ_FIRST(&r->all);
         }
-        if (now_msec >= r->stop_end_msec + LINGER_MSEC)
+        if (now_msec >= r->stop_end_msec + STOP_LINGER_MSEC)
                 while ((c = TAILQ_FIRST(&r->all)))
                         conn_drop(c);
         if (TAILQ_EMPTY(&r->all))

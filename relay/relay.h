@@ -46,9 +46,9 @@ void relay_metrics(Relay *r, Buf *b);
 
 typedef void (*RelayStopped)(Relay *r, void *userdata);
 /* Ends: closes the listeners at once and every connection with 1001, spread over drain_msec. When
- * the last is gone (peers that do not answer the close are given 5 s) func is called, once, from
- * the loop; then relay_free() may be called, also from within. A second call shortens the drain to
- * 0. */
+ * the last is gone (peers that do not answer the close are given a second) func is called, once,
+ * from the loop; then relay_free() may be called, also from within. A second call shortens the
+ * drain to 0. */
 void relay_stop(Relay *r, uint64_t drain_msec, RelayStopped func, void *userdata);
 /* Frees a relay that has stopped, or never listened. NULL is fine. NULL. */
 Relay *relay_free(Relay *r);
