@@ -181,7 +181,7 @@ class Completion(Case):
         self.assertEqual(self.complete('--user', 'uplink', ''), ['add', 'list', 'remove'])
         self.assertEqual(self.complete('invite', '--label', 'x', '--t'), ['--ttl'])
         self.assertEqual(self.complete('completion', ''), ['bash', 'fish', 'zsh'])
-        self.assertEqual(self.complete('send', 'home', '1', '--payload', '/etc/passw'), ['/etc/passwd'])
+        self.assertEqual(self.complete('send', 'home', '1', '--payload', self.path('bas')), [self.path('bash')])
         self.assertEqual(self.complete('call', 'home', '1', ''), [])
 
 
