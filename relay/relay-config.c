@@ -157,7 +157,7 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
 /* name: the setting, for faults. */
 static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        char line[KEYS_FILE_LINE_MAX], where[KEYS_FILE_PATH_MAX + 32];
+        char line[KEYS_FILE_LINE_MAX], where[KEYS_FILE_PATH_MAX + 64];
         FILE *f = fopen(path, "re");
         int r = 0;
 
@@ -165,7 +165,8 @@ static int add_keys_file(Allowlist *a, const char *path, const char *name, char 
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
         for (unsigned n = 1; r == 0 && fgets(line, sizeof(line), f); n++) {
                 line[strcspn(line, "#")] = '\0';
-                (void)snprintf(where, sizeof(where), "%s:%u", path, n); /* cut is fine */
+                (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
+                               n); /* cut is fine */
                 r = add_keys(a, line, where, ret_fault);
         }
         if (r == 0 && ferror(f))
