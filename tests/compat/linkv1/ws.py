@@ -245,7 +245,7 @@ class WebSocket:
             await asyncio.wait_for(self.writer.wait_closed(), CLOSE_WAIT_SEC)
         except (ConnectionError, OSError, asyncio.TimeoutError, ssl_module.SSLError):
             if not self.writer.transport.is_closing():
-            self.writer.transport.abort()
+                self.writer.transport.abort()
 
     async def close(self, code=1000, reason="", wait=True):
         """Sends a close frame and, with `wait`, reads on until the peer's. Returns the peer's code
