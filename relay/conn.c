@@ -299,6 +299,8 @@ void conn_on_writable(Conn *c)
                         c->relay->stats.queued_bytes -= (uint64_t)n;
                         leave_stalls(c);
                         enter_stalls(c); /* it takes something */
+                        if (c->phase == CONN_OPEN && c->spliced)
+                                link_active(c->link);
                 }
                 if (!conn_has_output(c))
                         drained(c);

@@ -261,7 +261,8 @@ static void sweep_idle(Relay *r, uint64_t now_msec)
                 else if (now_msec - l->active_msec >= idle_msec)
                         link_end(l, REASON_IDLE, CLOSE_IDLE, CLOSE_IDLE);
                 else
-                        break; /* active after it was listed, by less than a sweep: the next one's */
+                        break; /* active after it was listed, by less than a sweep: the next one's
+                                */
         }
 }
 

@@ -33,6 +33,8 @@ static bool forward(Conn *c, Run *run)
 {
         Conn *to = link_other_end(c);
 
+        if (run->end > run->out)
+                link_active(c->link); /* pings and pongs are no traffic */
         conn_write(to, run->out, (size_t)(run->end - run->out));
         run->end = run->out;
         if (c->phase != CONN_OPEN)
@@ -94,7 +96,6 @@ static size_t run_frames(Conn *c, uint8_t *data, size_t len)
         uint8_t *p = NULL;
         int event;
 
-        link_active(c->link);
         if (c->head_due) {
                 c->head_due = false;
                 add_head(c, link_other_end(c), &run);
