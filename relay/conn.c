@@ -224,6 +224,10 @@ void conn_write(Conn *c, const void *p, size_t n)
                 if ((size_t)sent == n)
                         return;
         }
+        if (c->out_off > c->out.len / 2) { /* what has gone must not pile up */
+                buf_drop(&c->out, c->out_off);
+                c->out_off = 0;
+        }
         buf_add(&c->out, (const uint8_t *)p + sent, n - (size_t)sent);
         if (buf_ok(&c->out) < 0) {
                 conn_drop(c);
