@@ -253,13 +253,11 @@ void conn_send_text(Conn *c, const char *text, size_t n)
         conn_write(c, text, n);
 }
 
-/* Only into an empty output: so a peer that pings and never reads has one pong waiting, not many.
- */
-void conn_flush_control(Conn *c)
+void conn_insert_control(Conn *c)
 {
         uint8_t frame[2 + WSFRAME_CONTROL_MAX];
 
-        if (c->phase != CONN_OPEN || c->tx_mid_frame || conn_has_output(c))
+        if (c->phase != CONN_OPEN || c->tx_mid_frame)
                 return;
         if (c->frame && c->frame->pong_due) {
                 size_t n = wsframe_encode_head(frame, true, WS_PONG, c->frame->len, NULL);
@@ -269,12 +267,20 @@ void conn_flush_control(Conn *c)
                 c->frame = NULL;
                 conn_write(c, frame, n);
         }
-        if (c->ping_due && c->phase == CONN_OPEN && !conn_has_output(c)) {
+        if (c->ping_due && c->phase == CONN_OPEN) {
                 c->ping_due = false;
                 c->ping_sent = true;
                 c->alive = false;
                 conn_write(c, frame, wsframe_encode_head(frame, true, WS_PING, 0, NULL));
         }
+}
+
+/* Only into an empty output: so a peer that pings and never reads has one pong waiting, not many.
+ */
+static void flush_control(Conn *c)
+{
+        if (!conn_has_output(c))
+                conn_insert_control(c);
 }
 
 static void drained(Conn *c)
@@ -284,7 +290,7 @@ static void drained(Conn *c)
                 closing_drained(c);
                 return;
         }
-        conn_flush_control(c);
+        flush_control(c);
         if (c->phase == CONN_OPEN && c->spliced && !conn_has_output(c))
                 splice_resume(link_other_end(c));
 }
@@ -435,7 +441,7 @@ bool conn_control_frame(Conn *c)
                 }
         }
         c->frame->pong_due = true;
-        conn_flush_control(c);
+        flush_control(c);
         return c->phase == CONN_OPEN;
 }
 
@@ -538,7 +544,7 @@ static void ping(Conn *c)
         }
         c->ping_sent = false;
         c->ping_due = true;
-        conn_flush_control(c);
+        flush_control(c);
 }
 
 static void sweep_pings(Relay *r, uint64_t now_msec)

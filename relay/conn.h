@@ -118,8 +118,13 @@ void conn_on_failed(Conn *c);
 void conn_write(Conn *c, const void *p, size_t n);
 /* Sends a control message as a text frame. An end that lets too many wait is closed 4006. */
 void conn_send_text(Conn *c, const char *text, size_t n);
-/* Our own control frames that were waiting for a frame's boundary. */
-void conn_flush_control(Conn *c);
+/* Whether a pong or a ping waits for a frame's boundary. */
+static inline bool conn_has_control(const Conn *c)
+{
+        return c->ping_due || (c->frame && c->frame->pong_due);
+}
+/* Queues them behind what is there, if that ends at a frame's boundary. */
+void conn_insert_control(Conn *c);
 /* Whether anything waits for the socket. */
 static inline bool conn_has_output(const Conn *c)
 {

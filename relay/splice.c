@@ -37,10 +37,8 @@ static bool forward(Conn *c, Run *run)
                 link_active(c->link); /* pings and pongs are no traffic */
         conn_write(to, run->out, (size_t)(run->end - run->out));
         run->end = run->out;
-        if (c->phase != CONN_OPEN)
-                return false;
-        if (!to->tx_mid_frame)
-                conn_flush_control(to);
+        if (c->phase == CONN_OPEN)
+                conn_insert_control(to);
         return c->phase == CONN_OPEN;
 }
 
@@ -80,7 +78,8 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
         case WS_EVENT_END:
                 if (!control) {
                         to->tx_mid_frame = false;
-                        return true;
+                        /* Here, since a stream's reads hardly ever end at a frame's boundary. */
+                        return !conn_has_control(to) || forward(c, run);
                 }
                 /* A close ends the link: what came before it goes first. */
                 return (c->rx.opcode != WS_CLOSE || forward(c, run)) && conn_control_frame(c);
