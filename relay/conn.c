@@ -74,6 +74,7 @@ static void enter_stalls(Conn *c)
         TAILQ_INSERT_TAIL(&c->relay->stalls, c, in_stall);
         c->stalled = true;
         c->stall_msec = relay_now_msec(c->relay);
+        c->stall_bytes = socket_unacknowledged(c);
 }
 
 /* What an open WebSocket has and a closing one has not. */
@@ -200,9 +201,14 @@ static bool wants_read(const Conn *c)
 
 void conn_update_watch(Conn *c)
 {
+        bool read;
+
         if (c->phase == CONN_DEAD)
                 return;
-        socket_watch(c, (wants_read(c) ? UV_READABLE : 0) | (conn_has_output(c) ? UV_WRITABLE : 0));
+        read = wants_read(c);
+        if (!read)
+                c->ping_sent = false; /* its answer may lie there unread: the next one judges */
+        socket_watch(c, (read ? UV_READABLE : 0) | (conn_has_output(c) ? UV_WRITABLE : 0));
 }
 
 /* ---- out ---- */
@@ -253,6 +259,16 @@ void conn_send_text(Conn *c, const char *text, size_t n)
         conn_write(c, text, n);
 }
 
+/* The next ping is due a whole interval after this one has left: it may have been held back. */
+static void list_ping(Conn *c)
+{
+        Relay *r = c->relay;
+
+        TAILQ_REMOVE(&r->pings, c, in_ping);
+        TAILQ_INSERT_TAIL(&r->pings, c, in_ping);
+        c->ping_msec = relay_now_msec(r);
+}
+
 void conn_insert_control(Conn *c)
 {
         uint8_t frame[2 + WSFRAME_CONTROL_MAX];
@@ -269,8 +285,10 @@ void conn_insert_control(Conn *c)
         }
         if (c->ping_due && c->phase == CONN_OPEN) {
                 c->ping_due = false;
-                c->ping_sent = true;
+                c->ping_sent = wants_read(c);
+                c->ping_behind = conn_has_output(c) || socket_unacknowledged(c) > 0;
                 c->alive = false;
+                list_ping(c);
                 conn_write(c, frame, wsframe_encode_head(frame, true, WS_PING, 0, NULL));
         }
 }
@@ -533,17 +551,23 @@ static void sweep_deadlines(Relay *r, uint64_t now_msec)
 }
 
 /* One that is not read, or does not take what waits for it, cannot answer: the rule for stalled
- * ends judges it. */
+ * ends judges it. So does the kernel (USER_TIMEOUT_MSEC) one whose ping is still behind other bytes
+ * there. */
+static bool is_mute(const Conn *c)
+{
+        return c->ping_sent && !c->alive && wants_read(c) && !conn_has_output(c) &&
+               !(c->ping_behind && socket_unacknowledged(c) > 0);
+}
+
 static void ping(Conn *c)
 {
-        bool judged = c->ping_sent && wants_read(c) && !conn_has_output(c);
-
-        if (judged && !c->alive) {
+        if (is_mute(c)) {
                 conn_drop(c);
                 return;
         }
         c->ping_sent = false;
         c->ping_due = true;
+        list_ping(c);
         flush_control(c);
 }
 
@@ -551,18 +575,18 @@ static void sweep_pings(Relay *r, uint64_t now_msec)
 {
         Conn *c;
 
-        while ((c = TAILQ_FIRST(&r->pings)) && now_msec - c->ping_msec >= PING_MSEC) {
-                TAILQ_REMOVE(&r->pings, c, in_ping);
-                TAILQ_INSERT_TAIL(&r->pings, c, in_ping);
-                c->ping_msec = now_msec;
+        while ((c = TAILQ_FIRST(&r->pings)) && now_msec - c->ping_msec >= PING_MSEC)
                 ping(c);
-        }
 }
 
 static void stalled(Conn *c)
 {
+        size_t before = c->stall_bytes;
+
         leave_stalls(c);
         enter_stalls(c);
+        if (c->stall_bytes < before)
+                return; /* it takes something, though too little for the loop to be told */
         if (c->phase != CONN_OPEN)
                 conn_drop(c);
         else if (c->spliced)

@@ -71,6 +71,7 @@ struct Conn {
         bool stalled : 1;      /* in the relay's stall list: out is not empty */
         bool alive : 1;        /* something came since the last ping */
         bool ping_sent : 1, ping_due : 1;
+        bool ping_behind : 1;  /* when it was sent, other bytes were still on their way */
         bool close_queued : 1; /* our close frame is in out, or sent */
         bool rx_broken : 1;    /* closing over a fault: what comes is no frames any more */
         bool peer_closed : 1;  /* its close frame has come: nothing is awaited after ours */
@@ -87,6 +88,7 @@ struct Conn {
 
         TAILQ_ENTRY(Conn) in_deadline, in_ping, in_stall, in_all;
         uint64_t deadline_msec, ping_msec, stall_msec; /* when it entered that list */
+        size_t stall_bytes;                            /* unacknowledged at that time */
         WheelEntry hold;
 
         IpEntry *ip;

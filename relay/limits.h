@@ -23,8 +23,11 @@ enum {
         ROLE_MSEC = 30 * 1000,  /* for the first valid control message */
         PING_MSEC = 30 * 1000,  /* between pings; not answered by the next: dropped */
         STALL_MSEC = 60 * 1000, /* an end that takes nothing this long while data waits: 4006 */
-        USAGE_MSEC = 1000,      /* between two usage pushes of a link */
-        RECENT_LINKS = 32,      /* recentlyClosed of /v1/stats */
+        /* What the kernel holds for an end that takes nothing. Beyond the two above, which close
+         * with a code. */
+        USER_TIMEOUT_MSEC = STALL_MSEC + PING_MSEC,
+        USAGE_MSEC = 1000, /* between two usage pushes of a link */
+        RECENT_LINKS = 32, /* recentlyClosed of /v1/stats */
 
         /* For the peer's answer to a close frame: a round trip of any real network. */
         LINGER_MSEC = 5 * 1000,
