@@ -137,7 +137,7 @@ static void closing_drained(Conn *c)
 {
         if (c->http) {
                 conn_answered(c);
-        } else if (c->peer_closed || c->read_on_end || !c->close_queued) {
+        } else if (c->peer_closed || c->read_on_end || !c->close_queued || c->tx_broken) {
                 conn_drop(c);
         } else if (c->deadline != DEADLINE_LINGER) {
                 conn_set_deadline(c, DEADLINE_LINGER);
@@ -213,18 +213,27 @@ void conn_update_watch(Conn *c)
 
 /* ---- out ---- */
 
+/* The peer has gone. What it sent before is still delivered to the link's other end. */
+static void write_failed(Conn *c, ssize_t error)
+{
+        if (c->phase == CONN_OPEN && c->spliced && (error == -EPIPE || error == -ECONNRESET))
+                c->tx_broken = true; /* reading will find the end */
+        else
+                conn_drop(c);
+}
+
 void conn_write(Conn *c, const void *p, size_t n)
 {
         ssize_t sent = 0;
 
-        if (c->phase == CONN_DEAD || n == 0)
+        if (c->phase == CONN_DEAD || n == 0 || c->tx_broken)
                 return;
         if (!conn_has_output(c)) {
                 sent = socket_write(c, p, n);
                 if (sent == -EAGAIN)
                         sent = 0;
                 if (sent < 0) {
-                        conn_drop(c);
+                        write_failed(c, sent);
                         return;
                 }
                 if ((size_t)sent == n)
@@ -368,20 +377,21 @@ static void on_end(Conn *c)
         conn_update_watch(c);
 }
 
-void conn_on_readable(Conn *c)
+/* false: there was nothing, or nothing more will come. */
+static bool read_some(Conn *c)
 {
         uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
         ssize_t n = socket_read(c, data, READ_BYTES);
 
         if (n == -EAGAIN)
-                return;
+                return false;
         if (n < 0) {
                 conn_drop(c);
-                return;
+                return false;
         }
         if (n == 0) {
                 on_end(c);
-                return;
+                return false;
         }
         c->alive = true;
         switch ((ConnPhase)c->phase) {
@@ -398,18 +408,28 @@ void conn_on_readable(Conn *c)
                 break;
         }
         conn_update_watch(c);
+        return c->phase != CONN_DEAD;
+}
+
+void conn_on_readable(Conn *c)
+{
+        (void)read_some(c); /* the loop tells when there is more */
 }
 
 void conn_on_failed(Conn *c)
 {
         /* What came before the failure is still delivered. */
-        while (c->phase != CONN_DEAD && wants_read(c)) {
-                c->alive = false;
-                conn_on_readable(c);
-                if (!c->alive)
-                        break;
+        while (c->phase == CONN_OPEN && wants_read(c) && read_some(c))
+                ;
+        if (c->phase != CONN_OPEN || wants_read(c)) {
+                conn_drop(c);
+                return;
         }
-        conn_drop(c);
+        /* Later: a frame is held, or the other end has to take what waits for it. */
+        c->tx_broken = true;
+        drop_output(c);
+        splice_resume(link_other_end(c));
+        conn_update_watch(c);
 }
 
 bool conn_control_data(Conn *c, const uint8_t *p, size_t n)

@@ -74,6 +74,7 @@ struct Conn {
         bool ping_behind : 1;  /* when it was sent, other bytes were still on their way */
         bool close_queued : 1; /* our close frame is in out, or sent */
         bool rx_broken : 1;    /* closing over a fault: what comes is no frames any more */
+        bool tx_broken : 1;    /* it takes nothing any more, but is still read to its end */
         bool peer_closed : 1;  /* its close frame has come: nothing is awaited after ours */
         bool http : 1;         /* an HTTP answer: close after it */
         bool read_on_end : 1;  /* the peer has shut its side */
