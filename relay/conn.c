@@ -126,7 +126,7 @@ void conn_drop(Conn *c)
         link_left(c);
 }
 
-void conn_answered(Conn *c)
+void conn_said_all(Conn *c)
 {
         socket_shutdown(c); /* and wait for its end, so that nothing is reset on the way */
         conn_set_deadline(c, DEADLINE_LINGER);
@@ -135,10 +135,10 @@ void conn_answered(Conn *c)
 /* Everything is out: what comes next? */
 static void closing_drained(Conn *c)
 {
-        if (c->http) {
-                conn_answered(c);
-        } else if (c->peer_closed || c->read_on_end || !c->close_queued || c->tx_broken) {
+        if (c->peer_closed || c->read_on_end || c->tx_broken) {
                 conn_drop(c);
+        } else if (c->http || c->rx_broken || !c->close_queued) {
+                conn_said_all(c);
         } else if (c->deadline != DEADLINE_LINGER) {
                 conn_set_deadline(c, DEADLINE_LINGER);
         }
@@ -155,6 +155,8 @@ void conn_close(Conn *c, unsigned code)
         leave_open(c);
         c->phase = CONN_CLOSING;
         c->close_code = (uint16_t)code;
+        if (c->spliced && c->in.len)
+                c->rx_broken = true; /* bytes go here that the next ones would have to follow */
         stats_count_close(&c->relay->stats, code);
         free_buffers(c);
         /* An end that takes nothing is not waited for a second time. */

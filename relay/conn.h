@@ -137,8 +137,9 @@ static inline bool conn_has_output(const Conn *c)
 /* Ends it with a close code: leaves its role (control_left), sends what is queued and the code.
  * Closing twice is fine. */
 void conn_close(Conn *c, unsigned code);
-/* An HTTP answer, all of it, is with the socket. */
-void conn_answered(Conn *c);
+/* All that it will be sent is with the socket, and its close frame is not awaited: an HTTP answer,
+ * or a close over a fault. */
+void conn_said_all(Conn *c);
 /* Ends it without a word. */
 void conn_drop(Conn *c);
 

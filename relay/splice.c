@@ -114,8 +114,10 @@ void splice_bytes(Conn *c, uint8_t *data, size_t len)
         static const uint8_t room[WSFRAME_HEAD_MAX];
         size_t used = run_frames(c, data, len);
 
-        if (c->phase != CONN_OPEN)
+        if (c->phase != CONN_OPEN) {
+                c->rx_broken = true; /* the rest is not looked at */
                 return;
+        }
         if (c->held && used < len) {
                 buf_add(&c->in, room, sizeof(room));
                 buf_add(&c->in, data + used, len - used);
@@ -141,8 +143,9 @@ void splice_resume(Conn *c)
                 return;
         }
         if (kept.len == 0) {
-                uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
-                (void)run_frames(c, data, 0);
+                uint8_t room[WSFRAME_HEAD_MAX];
+
+                (void)run_frames(c, room + sizeof(room), 0); /* the held header alone */
         } else {
                 size_t off = c->in_off;
 
