@@ -1,10 +1,11 @@
 /* One accepted socket: request head, WebSocket frames in and out, its end.
  *
- *   socket.c     the only file with system calls on it
- *   conn.c       bytes in and out, control frames, close, time-outs
- *   conn-head.c  the request head: upgrade or HTTP answer
- *   control.c    what control messages mean (roles, addresses, links)
- *   splice.c     payload from one end of a link to the other
+ *   socket.c       the only file with system calls on it
+ *   conn.c         bytes in and out, close, time-outs
+ *   conn-frames.c  control messages and control frames
+ *   conn-head.c    the request head: upgrade or HTTP answer
+ *   control.c      what control messages mean (roles, addresses, links)
+ *   splice.c       payload from one end of a link to the other
  *
  * What an end is sent is one stream: `out` is what the socket has not taken yet. A control frame of
  * our own goes in only where that stream is at a frame's boundary (tx_mid_frame is false). */
@@ -128,6 +129,9 @@ static inline bool conn_has_control(const Conn *c)
 }
 /* Queues them behind what is there, if that ends at a frame's boundary. */
 void conn_insert_control(Conn *c);
+/* The same into an empty output only: so a peer that pings and never reads has one pong waiting,
+ * not many. */
+void conn_flush_control(Conn *c);
 /* Whether anything waits for the socket. */
 static inline bool conn_has_output(const Conn *c)
 {
@@ -147,12 +151,15 @@ void conn_drop(Conn *c);
 void conn_update_watch(Conn *c);
 void conn_set_deadline(Conn *c, ConnDeadline d);
 
-/* Feeds frames that are there. data has WSFRAME_HEAD_MAX writable bytes before it. */
+/* conn-frames.c. Feeds frames that are there. data has WSFRAME_HEAD_MAX writable bytes before it.
+ */
 void conn_take_frames(Conn *c, uint8_t *data, size_t len);
 /* What a control frame means; false: c is closed, or dead. Called at its end. */
 bool conn_control_frame(Conn *c);
 /* Keeps a piece of a control frame's payload. */
 bool conn_control_data(Conn *c, const uint8_t *p, size_t n);
+/* What comes while c closes: only the peer's close frame counts. */
+void conn_discard_frames(Conn *c, uint8_t *data, size_t len);
 
 /* conn-head.c. data has WSFRAME_HEAD_MAX writable bytes before it. */
 void conn_head_bytes(Conn *c, uint8_t *data, size_t len);

@@ -152,6 +152,8 @@ void splice_resume(Conn *c)
                 c->in = (Buf){}; /* closing c must not free what is being read */
                 c->in_off = 0;
                 used = run_frames(c, kept.data + off, kept.len - off);
+                if (c->phase != CONN_OPEN)
+                        c->rx_broken = true;
                 if (c->phase == CONN_OPEN && off + used < kept.len) {
                         c->in = kept;
                         c->in_off = off + used;
