@@ -258,7 +258,8 @@ void conn_write(Conn *c, const void *p, size_t n)
 
 void conn_send_text(Conn *c, const char *text, size_t n)
 {
-        uint8_t head[WSFRAME_HEAD_MAX];
+        uint8_t frame[WSFRAME_HEAD_MAX + CONTROL_RELAY_MAX];
+        size_t head_len;
 
         if (c->phase != CONN_OPEN)
                 return;
@@ -266,8 +267,14 @@ void conn_send_text(Conn *c, const char *text, size_t n)
                 conn_close(c, CLOSE_SLOW_PEER);
                 return;
         }
-        conn_write(c, head, wsframe_encode_head(head, true, WS_TEXT, n, NULL));
-        conn_write(c, text, n);
+        head_len = wsframe_encode_head(frame, true, WS_TEXT, n, NULL);
+        if (n <= CONTROL_RELAY_MAX) { /* all but a long `usage`: one write, one packet */
+                memcpy(frame + head_len, text, n);
+                conn_write(c, frame, head_len + n);
+        } else {
+                conn_write(c, frame, head_len);
+                conn_write(c, text, n);
+        }
 }
 
 /* The next ping is due a whole interval after this one has left: it may have been held back. */
