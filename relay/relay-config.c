@@ -321,6 +321,7 @@ static int take_key_list(RelayConfig *c, const Source *src, const config_setting
 
         (void)snprintf(where, sizeof(where), "%s:%u", src->file,
                        config_setting_source_line(s)); /* cut is fine */
+        c->closed = c->closed || *value;
         return add_keys(&c->allowlist, value, where, src->ret_fault);
 }
 

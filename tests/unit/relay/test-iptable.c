@@ -87,9 +87,9 @@ static void sockaddrs(void **state)
 static IpEntry *open_text(IpTable *t, const char *text)
 {
         IpKey k = key_of(text);
-        IpEntry *e = iptable_open(t, &k);
+        IpEntry *e = NULL;
 
-        assert_non_null(e);
+        assert_int_equal(iptable_open(t, &k, NULL, 0, &e), 0);
         return e;
 }
 
@@ -149,28 +149,77 @@ static void closing_does_not_refill(void **state)
 static void full_table(void **state)
 {
         IpTable t;
-        IpEntry *e = NULL;
+        IpEntry *e = NULL, *last;
         IpKey k = {};
         (void)state;
 
         assert_int_equal(iptable_init(&t), 0);
         for (uint32_t i = 0; i < IPS_MAX; i++) {
                 memcpy(k.bytes, &i, sizeof(i));
-                e = iptable_open(&t, &k);
-                assert_non_null(e);
+                assert_int_equal(iptable_open(&t, &k, NULL, 0, &e), 0);
                 iptable_close(&t, e, i == 0 ? 0 : 1000);
         }
-        assert_ptr_equal(iptable_open(&t, &k), e); /* those that are there still come */
+        last = e;
+        assert_int_equal(iptable_open(&t, &k, NULL, 0, &e), 0); /* one that is there still comes */
+        assert_ptr_equal(e, last);
         iptable_close(&t, e, 1000);
         k.bytes[15] = 1;
-        assert_null(iptable_open(&t, &k));
+        assert_int_equal(iptable_open(&t, &k, NULL, 0, &e), -ENOMEM);
         iptable_sweep(&t, IP_WINDOW_MSEC); /* the first goes */
         assert_int_equal(t.map.n, IPS_MAX - 1);
-        e = iptable_open(&t, &k);
-        assert_non_null(e);
+        assert_int_equal(iptable_open(&t, &k, NULL, 0, &e), 0);
         iptable_close(&t, e, 1000);
         iptable_sweep(&t, IP_WINDOW_MSEC + 1000);
         assert_int_equal(t.map.n, 0);
+        iptable_done(&t);
+}
+
+static void connections_cap(void **state)
+{
+        const IpCaps caps = {.connections = 2};
+        IpKey key = key_of("1.2.3.4"), other = key_of("1.2.3.5"), local = key_of("127.9.9.9");
+        IpEntry *e = NULL, *o = NULL, *l = NULL;
+        IpTable t;
+        (void)state;
+
+        assert_int_equal(iptable_init(&t), 0);
+        assert_int_equal(iptable_open(&t, &key, &caps, 0, &e), 0);
+        assert_int_equal(iptable_open(&t, &key, &caps, 0, &e), 0);
+        assert_int_equal(iptable_open(&t, &key, &caps, 0, &o), -EUSERS);
+        assert_null(o); /* untouched */
+        assert_int_equal(e->connections, 2);
+        assert_int_equal(iptable_open(&t, &other, &caps, 0, &o), 0);
+        iptable_close(&t, e, 0);
+        assert_int_equal(iptable_open(&t, &key, &caps, 0, &e), 0);
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(iptable_open(&t, &local, &caps, 0, &l), 0);
+        for (int i = 0; i < 5; i++)
+                iptable_close(&t, l, 0);
+        iptable_close(&t, e, 0);
+        iptable_close(&t, e, 0);
+        iptable_close(&t, o, 0);
+        iptable_done(&t);
+}
+
+static void accepts_cap(void **state)
+{
+        const IpCaps caps = {.accepts_per_sec = 2};
+        IpKey key = key_of("2001:db8::1");
+        uint64_t now = 5000;
+        IpEntry *e = NULL;
+        IpTable t;
+        (void)state;
+
+        assert_int_equal(iptable_init(&t), 0);
+        for (int i = 0; i < 2 * IP_BURST_SEC; i++) {
+                assert_int_equal(iptable_open(&t, &key, &caps, now, &e), 0);
+                iptable_close(&t, e, now);
+        }
+        assert_int_equal(iptable_open(&t, &key, &caps, now, &e), -EBUSY);
+        assert_int_equal(iptable_open(&t, &key, &caps, now + 499, &e), -EBUSY);
+        assert_int_equal(iptable_open(&t, &key, &caps, now + 500, &e), 0); /* half a second: one */
+        iptable_close(&t, e, now);
+        assert_int_equal(iptable_open(&t, &key, &caps, now + 500, &e), -EBUSY);
         iptable_done(&t);
 }
 
@@ -183,6 +232,8 @@ int main(void)
                 cmocka_unit_test(windows),
                 cmocka_unit_test(closing_does_not_refill),
                 cmocka_unit_test(full_table),
+                cmocka_unit_test(connections_cap),
+                cmocka_unit_test(accepts_cap),
         };
 
         return unit_run(tests);

@@ -15,6 +15,11 @@ static const char *const names[] = {
         "LINK_RELAY_IDLE_SEC",
         "LINK_IP_RATE_PER_MIN",
         "LINK_TRUST_PROXY",
+        "LINK_MAX_CONNECTIONS",
+        "LINK_MAX_CONNECTIONS_PER_IP",
+        "LINK_ACCEPTS_PER_SEC_PER_IP",
+        "LINK_MAX_QUEUE_BYTES",
+        "LINK_DRAIN_SEC",
         "LINK_ALLOWED_REGISTER_KEYS",
         "LINK_ALLOWED_REGISTER_KEYS_FILE",
         "LINK_ORIGIN",
@@ -34,7 +39,7 @@ static void load(RelayConfig *c)
         char *fault = NULL;
 
         relay_config_init(c);
-        if (relay_config_from_environment(c, &fault) != 0)
+        if (relay_config_load(c, NULL, false, &fault) != 0)
                 fail_msg("%s", fault);
         assert_null(fault);
 }
@@ -47,14 +52,14 @@ static void assert_refused(const char *name, const char *value)
 
         assert_int_equal(setenv(name, value, 1), 0);
         relay_config_init(&c);
-        if (relay_config_from_environment(&c, &fault) >= 0)
+        if (relay_config_load(&c, NULL, false, &fault) >= 0)
                 fail_msg("%s=%s was taken", name, value);
         assert_non_null(fault);
         if (!strstr(fault, name) || !strstr(fault, value))
                 fail_msg("%s=%s: \"%s\"", name, value, fault);
         free(fault);
         relay_config_init(&c); /* a caller that does not want the text */
-        assert_true(relay_config_from_environment(&c, NULL) < 0);
+        assert_true(relay_config_load(&c, NULL, false, NULL) < 0);
         relay_config_done(&c);
         assert_int_equal(unsetenv(name), 0);
 }
@@ -81,58 +86,40 @@ static void defaults(void **state)
         }
 }
 
-typedef uint64_t (*Knob)(const RelayConfig *c);
-
-static uint64_t port(const RelayConfig *c)
-{
-        return c->port;
-}
-
-static uint64_t max_bps(const RelayConfig *c)
-{
-        return c->shape.max_bps;
-}
-
-static uint64_t hourly(const RelayConfig *c)
-{
-        return c->shape.hourly_bytes;
-}
-
-static uint64_t trickle(const RelayConfig *c)
-{
-        return c->shape.trickle_bps;
-}
-
-static uint64_t idle(const RelayConfig *c)
-{
-        return c->idle_sec;
-}
-
-static uint64_t rate(const RelayConfig *c)
-{
-        return c->ip_rate_per_min;
-}
-
-static uint64_t proxy(const RelayConfig *c)
-{
-        return c->trust_proxy;
-}
-
 #define TWO_53 (UINT64_C(1) << 53)
+#define KNOB(env, name, member, min, max)                                                          \
+        {                                                                                          \
+                env, name, offsetof(RelayConfig, member), min, max                                 \
+        }
 
 static const struct {
-        const char *name;
+        const char *variable, *name;
+        size_t offset; /* of a uint64_t */
         uint64_t min, max;
-        Knob get;
 } knobs[] = {
-        {"LINK_PORT", 1, 65535, port},
-        {"LINK_RELAY_MAX_BPS", 0, TWO_53, max_bps},
-        {"LINK_RELAY_HOURLY_BYTES", 0, TWO_53, hourly},
-        {"LINK_RELAY_TRICKLE_BPS", 1, TWO_53, trickle},
-        {"LINK_RELAY_IDLE_SEC", 1, UINT32_MAX, idle},
-        {"LINK_IP_RATE_PER_MIN", 0, UINT32_MAX, rate},
-        {"LINK_TRUST_PROXY", 0, 1, proxy},
+        KNOB("LINK_PORT", "port", port, 1, 65535),
+        KNOB("LINK_RELAY_MAX_BPS", "max_bps", shape.max_bps, 0, TWO_53),
+        KNOB("LINK_RELAY_HOURLY_BYTES", "hourly_bytes", shape.hourly_bytes, 0, TWO_53),
+        KNOB("LINK_RELAY_TRICKLE_BPS", "trickle_bps", shape.trickle_bps, 1, TWO_53),
+        KNOB("LINK_RELAY_IDLE_SEC", "idle_sec", idle_sec, 1, UINT32_MAX),
+        KNOB("LINK_IP_RATE_PER_MIN", "ip_rate_per_min", ip_rate_per_min, 0, UINT32_MAX),
+        KNOB("LINK_TRUST_PROXY", "trust_proxy", trust_proxy, 0, 1),
+        KNOB("LINK_MAX_CONNECTIONS", "max_connections", max_connections, 0, UINT32_MAX),
+        KNOB("LINK_MAX_CONNECTIONS_PER_IP", "max_connections_per_ip", max_connections_per_ip, 0,
+             UINT32_MAX),
+        KNOB("LINK_ACCEPTS_PER_SEC_PER_IP", "accepts_per_sec_per_ip", accepts_per_sec_per_ip, 0,
+             UINT32_MAX),
+        KNOB("LINK_MAX_QUEUE_BYTES", "max_queue_bytes", max_queue_bytes, 1024 * 1024, TWO_53),
+        KNOB("LINK_DRAIN_SEC", "drain_sec", drain_sec, 0, 3600),
 };
+
+static uint64_t value_of(const RelayConfig *c, size_t knob)
+{
+        uint64_t v;
+
+        memcpy(&v, (const char *)c + knobs[knob].offset, sizeof(v));
+        return v;
+}
 
 static const char *decimal(uint64_t v)
 {
@@ -142,26 +129,26 @@ static const char *decimal(uint64_t v)
         return text;
 }
 
-static void assert_taken(const char *name, Knob get, const char *value, uint64_t expect)
+static void assert_taken(size_t knob, uint64_t v)
 {
         RelayConfig c;
 
-        assert_int_equal(setenv(name, value, 1), 0);
+        assert_int_equal(setenv(knobs[knob].variable, decimal(v), 1), 0);
         load(&c);
-        assert_int_equal(get(&c), expect);
+        assert_int_equal(value_of(&c, knob), v);
         relay_config_done(&c);
-        assert_int_equal(unsetenv(name), 0);
+        assert_int_equal(unsetenv(knobs[knob].variable), 0);
 }
 
 static void numbers_at_their_limits(void **state)
 {
         (void)state;
         for (size_t i = 0; i < ELEMENTSOF(knobs); i++) {
-                assert_taken(knobs[i].name, knobs[i].get, decimal(knobs[i].min), knobs[i].min);
-                assert_taken(knobs[i].name, knobs[i].get, decimal(knobs[i].max), knobs[i].max);
-                assert_refused(knobs[i].name, decimal(knobs[i].max + 1));
+                assert_taken(i, knobs[i].min);
+                assert_taken(i, knobs[i].max);
+                assert_refused(knobs[i].variable, decimal(knobs[i].max + 1));
                 if (knobs[i].min)
-                        assert_refused(knobs[i].name, decimal(knobs[i].min - 1));
+                        assert_refused(knobs[i].variable, decimal(knobs[i].min - 1));
         }
 }
 
@@ -189,7 +176,7 @@ static void numbers_that_are_none(void **state)
 
         for (size_t i = 0; i < ELEMENTSOF(knobs); i++)
                 for (size_t k = 0; k < ELEMENTSOF(garbage); k++)
-                        assert_refused(knobs[i].name, garbage[k]);
+                        assert_refused(knobs[i].variable, garbage[k]);
 }
 
 static void origin(void **state)
@@ -283,21 +270,29 @@ typedef struct File {
         char path[64];
 } File;
 
-static File file_with(const char *content, size_t n)
+static File file_with(const char *content)
 {
         File f = {.path = "/tmp/test-relay-config-XXXXXX"};
+        size_t n = strlen(content);
         int fd = mkstemp(f.path);
 
         assert_true(fd >= 0);
         assert_int_equal(write(fd, content, n), n);
         assert_int_equal(close(fd), 0);
+        return f;
+}
+
+static File key_file_with(const char *content)
+{
+        File f = file_with(content);
+
         assert_int_equal(setenv("LINK_ALLOWED_REGISTER_KEYS_FILE", f.path, 1), 0);
         return f;
 }
 
 static void file_allows(const char *content, unsigned mask)
 {
-        File f = file_with(content, strlen(content));
+        File f = key_file_with(content);
         RelayConfig c;
 
         load(&c);
@@ -339,9 +334,9 @@ static void bad_key_file(void **state)
         (void)state;
 
         assert_in_range(snprintf(text, sizeof(text), "%s\n\nwrong\n", key(2).text), 1, 200);
-        f = file_with(text, strlen(text));
+        f = key_file_with(text);
         relay_config_init(&c);
-        assert_int_equal(relay_config_from_environment(&c, &fault), -EINVAL);
+        assert_int_equal(relay_config_load(&c, NULL, false, &fault), -EINVAL);
         assert_non_null(strstr(fault, "LINK_ALLOWED_REGISTER_KEYS_FILE"));
         assert_non_null(strstr(fault, f.path));
         assert_non_null(strstr(fault, "line 3"));
@@ -351,6 +346,131 @@ static void bad_key_file(void **state)
         assert_int_equal(unlink(f.path), 0);
         assert_refused("LINK_ALLOWED_REGISTER_KEYS_FILE", f.path); /* it is gone */
         assert_refused("LINK_ALLOWED_REGISTER_KEYS_FILE", "/");    /* opens, cannot be read */
+}
+
+/* ---- the configuration file ---- */
+
+static void load_file(const char *content, RelayConfig *c)
+{
+        File f = file_with(content);
+        char *fault = NULL;
+
+        relay_config_init(c);
+        if (relay_config_load(c, f.path, true, &fault) != 0)
+                fail_msg("%s", fault);
+        assert_int_equal(unlink(f.path), 0);
+}
+
+/* The fault names the file, the line, and what stands there. */
+static void file_refused(const char *content, unsigned line, const char *what)
+{
+        File f = file_with(content);
+        char *fault = NULL, where[96];
+        RelayConfig c;
+
+        relay_config_init(&c);
+        if (relay_config_load(&c, f.path, true, &fault) >= 0)
+                fail_msg("taken: %s", content);
+        assert_in_range(snprintf(where, sizeof(where), "%s:%u", f.path, line), 1, 95);
+        if (!strstr(fault, where) || !strstr(fault, what))
+                fail_msg("\"%s\" names not %s and %s", fault, where, what);
+        free(fault);
+        relay_config_done(&c);
+        assert_int_equal(unlink(f.path), 0);
+}
+
+static void setting(char text[128], const char *name, uint64_t v)
+{
+        assert_in_range(snprintf(text, 128, "\n%s = %llu%s;\n", name, (unsigned long long)v,
+                                 v > INT32_MAX ? "L" : ""),
+                        1, 127);
+}
+
+static void file_numbers(void **state)
+{
+        char text[128];
+        RelayConfig c;
+        (void)state;
+
+        for (size_t i = 0; i < ELEMENTSOF(knobs); i++) {
+                for (int max = 0; max < 2; max++) {
+                        setting(text, knobs[i].name, max ? knobs[i].max : knobs[i].min);
+                        load_file(text, &c);
+                        assert_int_equal(value_of(&c, i), max ? knobs[i].max : knobs[i].min);
+                        relay_config_done(&c);
+                }
+                setting(text, knobs[i].name, knobs[i].max + 1);
+                file_refused(text, 2, knobs[i].name);
+                if (knobs[i].min) {
+                        setting(text, knobs[i].name, knobs[i].min - 1);
+                        file_refused(text, 2, knobs[i].name);
+                }
+                assert_in_range(snprintf(text, sizeof(text), "%s = \"1\";", knobs[i].name), 1, 127);
+                file_refused(text, 1, knobs[i].name);
+                assert_in_range(snprintf(text, sizeof(text), "%s = -1;", knobs[i].name), 1, 127);
+                file_refused(text, 1, knobs[i].name);
+        }
+}
+
+static void file_and_environment(void **state)
+{
+        char text[512];
+        RelayConfig c;
+        (void)state;
+
+        assert_in_range(snprintf(text, sizeof(text),
+                                 "port = 8080; idle_sec = 7; trust_proxy = true;\n"
+                                 "listen = [\"127.0.0.1:0\", \"/run/x\"];\n"
+                                 "origin = \"Relay.Example\"; log_format = \"json\";\n"
+                                 "allowed_register_keys = [\"%s\", \"%s\"];\n",
+                                 key(1).text, key(2).text),
+                        1, sizeof(text) - 1);
+        assert_int_equal(setenv("LINK_PORT", "99", 1), 0); /* the environment wins */
+        load_file(text, &c);
+        assert_int_equal(c.port, 99);
+        assert_int_equal(c.idle_sec, 7);
+        assert_int_equal(c.trust_proxy, 1);
+        assert_int_equal(c.n_listen, 2);
+        assert_string_equal(c.listen[1], "/run/x");
+        assert_string_equal(c.origin, "relay.example");
+        assert_true(c.log_json);
+        assert_allows(&c, 1 << 1 | 1 << 2);
+        relay_config_done(&c);
+
+        assert_int_equal(setenv("LINK_ALLOWED_REGISTER_KEYS", key(3).text, 1), 0);
+        assert_int_equal(setenv("LINK_ORIGIN", "other:81", 1), 0);
+        load_file(text, &c);
+        assert_allows(&c, 1 << 3);
+        assert_string_equal(c.origin, "other:81");
+        relay_config_done(&c);
+}
+
+static void bad_files(void **state)
+{
+        (void)state;
+        file_refused("port = 80;\nprot = 81;\n", 2, "prot");
+        file_refused("\n\nport = = 80;\n", 3, "");
+        file_refused("listen = 80;\n", 1, "listen");
+        file_refused("listen = { a = 1; };\n", 1, "listen");
+        file_refused("listen = [ 1 ];\n", 1, "listen");
+        file_refused("log_format = \"xml\";\n", 1, "log_format");
+        file_refused("\nallowed_register_keys = \"short\";\n", 2, "short");
+}
+
+static void absent_file(void **state)
+{
+        static const char path[] = "/nonexistent/link/relay.conf";
+        char *fault = NULL;
+        RelayConfig c;
+        (void)state;
+
+        relay_config_init(&c);
+        assert_int_equal(relay_config_load(&c, path, false, &fault), 0);
+        assert_null(fault);
+        assert_int_equal(relay_config_load(&c, path, true, &fault), -ENOENT);
+        assert_non_null(strstr(fault, path));
+        free(fault);
+        relay_config_done(&c);
 }
 
 #define config_test(f) cmocka_unit_test_setup(f, clear_environment)
@@ -366,6 +486,10 @@ int main(void)
                 config_test(bad_keys),
                 config_test(key_file),
                 config_test(bad_key_file),
+                config_test(file_numbers),
+                config_test(file_and_environment),
+                config_test(bad_files),
+                config_test(absent_file),
         };
 
         return unit_run(tests);
