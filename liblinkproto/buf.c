@@ -106,8 +106,10 @@ char *buf_take_str(Buf *b)
         char *s;
 
         buf_add_u8(b, 0);
-        if (b->failed)
+        if (b->failed) {
+                buf_done(b);
                 return NULL;
+        }
         s = (char *)b->data;
         *b = (Buf){};
         return s;
@@ -137,14 +139,16 @@ void buf_json_str(Buf *b, const char *s, size_t n)
 
                 if (c >= 0x20 && c != '"' && c != '\\')
                         continue;
-                buf_add(b, s + plain, i - plain);
+                if (i > plain)
+                        buf_add(b, s + plain, i - plain);
                 plain = i + 1;
                 if (c < sizeof(short_names) && short_names[c])
                         buf_printf(b, "\\%c", short_names[c]);
                 else
                         buf_printf(b, "\\u%04x", c);
         }
-        buf_add(b, s + plain, n - plain);
+        if (n > plain)
+                buf_add(b, s + plain, n - plain);
         buf_add_u8(b, '"');
 }
 

@@ -34,7 +34,8 @@ char *buf_take_str(Buf *b);
 /* Drops the first n bytes (n <= len). */
 void buf_drop(Buf *b, size_t n);
 
-/* JSON: a quoted string (UTF-8 taken as it is; quote, backslash and control characters escaped). */
+/* JSON: a quoted string (UTF-8 taken as it is; quote, backslash and control characters escaped).
+ * s may be NULL when n is 0. */
 void buf_json_str(Buf *b, const char *s, size_t n);
 /* `"name":` with a comma before it unless an object or array was just opened. */
 void buf_json_name(Buf *b, const char *name);

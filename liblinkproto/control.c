@@ -48,21 +48,44 @@ static void copy_id(JsonSlice v, char *out, size_t size)
                 out[0] = '\0';
 }
 
+/* Where the last character of the n bytes of UTF-8 at s begins, if it was cut in the middle; else
+ * n. */
+static size_t whole_characters(const char *s, size_t n)
+{
+        size_t at = n;
+        unsigned char lead;
+
+        while (at && ((unsigned char)s[at - 1] & 0xc0) == 0x80)
+                at--;
+        if (at == 0)
+                return n;
+        lead = (unsigned char)s[--at];
+        return n - at < (lead >= 0xf0 ? 4U : lead >= 0xe0 ? 3U : lead >= 0xc0 ? 2U : 1U) ? at : n;
+}
+
+/* A string, cut at a character if it is longer. */
+static void copy_cut(JsonSlice v, char *out, size_t size)
+{
+        size_t len;
+
+        memset(out, 0, size);
+        if (json_str_copy(v, out, size, &len) == -ENOBUFS) /* the beginning stands there */
+                out[whole_characters(out, strlen(out))] = '\0';
+}
+
 int control_decode(const char *text, size_t len, ControlMessage *ret)
 {
         enum { TYPE, ADDRESS, LINK_ID, ERROR, AUTH, CONNECTIONS, N };
         static const char *const names[N] = {"type",  "address", "linkId",
                                              "error", "auth",    "connections"};
         JsonSlice v[N];
-        size_t n;
 
         if (json_scan_object(text, len, names, v, N) < 0 || !json_is_string(v[TYPE]))
                 return -EBADMSG;
         ret->type = type_of(v[TYPE]);
         copy_id(v[ADDRESS], ret->address, sizeof(ret->address));
         copy_id(v[LINK_ID], ret->link_id, sizeof(ret->link_id));
-        if (json_str_copy(v[ERROR], ret->error, sizeof(ret->error), &n) < 0)
-                strcpy(ret->error, json_is_string(v[ERROR]) ? "(long)" : ""); /* fits */
+        copy_cut(v[ERROR], ret->error, sizeof(ret->error));
         ret->auth = v[AUTH];
         ret->connections = v[CONNECTIONS];
         return 0;

@@ -1,5 +1,6 @@
 #include "inviteuri.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -35,6 +36,23 @@ static size_t host_length(const char *p, size_t len)
         while (n < len && host_char_is_valid(p[n]))
                 n++;
         return n;
+}
+
+/* A name or an IPv4 address, or an IPv6 address in brackets. */
+static bool host_is_valid(const char *host, size_t len)
+{
+        char text[INET6_ADDRSTRLEN];
+        struct in6_addr address;
+
+        if (len == 0 || len > 253)
+                return false;
+        if (host[0] != '[')
+                return true;
+        if (len - 2 >= sizeof(text))
+                return false;
+        memcpy(text, host + 1, len - 2);
+        text[len - 2] = '\0';
+        return inet_pton(AF_INET6, text, &address) == 1;
 }
 
 /* ":port" at p, maybe empty. Its length, or -EINVAL. */
@@ -73,7 +91,7 @@ static const char *normalize(const char *text, size_t len, char **ret)
         if (len > RELAY_URL_MAX)
                 return "the relay URL is too long";
         host = host_length(text + at, len - at);
-        if (host == 0 || host > 253)
+        if (!host_is_valid(text + at, host))
                 return "the relay URL names no valid host";
         port = standard;
         n = take_port(text + at + host, len - at - host, &port);
@@ -110,11 +128,17 @@ int relay_url_normalize(const char *text, size_t len, char **ret, const char **r
 int relay_url_split(const char *url, RelayUrl *ret)
 {
         RelayUrl u = {.tls = strncmp(url, "wss://", 6) == 0};
-        const char *origin = url + (u.tls ? 6 : 5);
-        size_t len = strlen(url) < 5 ? 0 : strlen(origin), host = host_length(origin, len);
-        bool brackets = host && origin[0] == '[';
+        const char *origin;
         unsigned port = u.tls ? 443 : 80;
+        size_t len, host;
+        bool brackets;
 
+        if (!u.tls && strncmp(url, "ws://", 5) != 0)
+                return -EINVAL;
+        origin = url + (u.tls ? 6 : 5);
+        len = strlen(origin);
+        host = host_length(origin, len);
+        brackets = host && origin[0] == '[';
         if (host == 0 || len >= sizeof(u.origin) || host >= sizeof(u.host) ||
             take_port(origin + host, len - host, &port) != (ssize_t)(len - host))
                 return -EINVAL;
@@ -135,31 +159,43 @@ static int hex_value(char c)
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Resolves %XX into a secret; NULL: bad (or no memory). */
-static Secret *percent_decode(const char *p, size_t len)
+/* The byte of "%XX" at p, which has left bytes; -1: none. */
+static int percent_byte(const char *p, size_t left)
 {
-        Secret *s = secret_new(len);
+        int high = left >= 3 ? hex_value(p[1]) : -1, low = left >= 3 ? hex_value(p[2]) : -1;
+
+        return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+/* Resolves %XX into a secret. Spaces and control characters must be encoded; NUL may not be there
+ * at all. 0, -EINVAL, -ENOMEM. */
+static int percent_decode(const char *p, size_t len, Secret **ret)
+{
+        _cleanup_(secret_freep) Secret *s = secret_new(len);
         size_t n = 0;
 
-        for (size_t i = 0; s && i < len; i++) {
+        if (!s)
+                return -ENOMEM;
+        for (size_t i = 0; i < len; i++) {
                 int c = (unsigned char)p[i];
 
+                if (c <= 0x20 || c == 0x7f)
+                        return -EINVAL;
                 if (c == '%') {
-                        c = i + 2 < len && hex_value(p[i + 1]) >= 0 && hex_value(p[i + 2]) >= 0
-                                    ? hex_value(p[i + 1]) << 4 | hex_value(p[i + 2])
-                                    : -1;
+                        c = percent_byte(p + i, len - i);
+                        if (c <= 0)
+                                return -EINVAL;
                         i += 2;
                 }
-                if (c <= 0x20 || c == 0x7f)
-                        return secret_free(s);
                 s->data[n++] = (uint8_t)c;
         }
-        if (s) {
-                s->data[n] = 0;
-                s->len = n;
-        }
-        return s;
+        s->data[n] = 0;
+        s->len = n;
+        *ret = TAKE_PTR(s);
+        return 0;
 }
+
+static const char out_of_memory[] = "out of memory"; /* known by its address */
 
 static const char *take_value(InviteUri *u, const char *name, size_t name_len, Secret *value)
 {
@@ -169,7 +205,7 @@ static const char *take_value(InviteUri *u, const char *name, size_t name_len, S
                 if (u->code || value->len == 0 || value->len > INVITE_CODE_MAX)
                         return "the invitation's code is empty, too long or there twice";
                 u->code = secret_copy(value->data, value->len);
-                return u->code ? NULL : "out of memory";
+                return u->code ? NULL : out_of_memory;
         }
         if (name_len == 2 && memcmp(name, "id", 2) == 0) {
                 if (u->has_code_id ||
@@ -183,7 +219,7 @@ static const char *take_value(InviteUri *u, const char *name, size_t name_len, S
                         return "the invitation names too many relays";
                 int r = relay_url_normalize(text, value->len, &u->relays[u->n_relays], &fault);
                 if (r < 0)
-                        return r == -ENOMEM ? "out of memory" : fault;
+                        return r == -ENOMEM ? out_of_memory : fault;
                 u->n_relays++;
         }
         return NULL; /* an unknown one is for somebody else */
@@ -212,10 +248,13 @@ static const char *parse(const char *text, size_t len, InviteUri *u)
                         end = text + len;
                 equals = memchr(part, '=', (size_t)(end - part));
                 if (equals) {
-                        _cleanup_(secret_freep) Secret *value =
-                                percent_decode(equals + 1, (size_t)(end - equals) - 1);
-                        if (!value)
-                                return "the invitation is not percent-encoded correctly";
+                        _cleanup_(secret_freep) Secret *value = NULL;
+                        int r = percent_decode(equals + 1, (size_t)(end - equals) - 1, &value);
+
+                        if (r < 0)
+                                return r == -ENOMEM
+                                               ? out_of_memory
+                                               : "the invitation is not percent-encoded correctly";
                         fault = take_value(u, part, (size_t)(equals - part), value);
                         if (fault)
                                 return fault;
@@ -233,7 +272,7 @@ int invite_uri_parse(const char *text, size_t len, InviteUri *ret, const char **
         if (fault) {
                 invite_uri_done(&u);
                 *ret_fault = fault;
-                return strcmp(fault, "out of memory") == 0 ? -ENOMEM : -EINVAL;
+                return fault == out_of_memory ? -ENOMEM : -EINVAL;
         }
         *ret = u;
         return 0;

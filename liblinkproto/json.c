@@ -6,6 +6,14 @@ typedef struct Scan {
         const unsigned char *p, *end;
 } Scan;
 
+/* text may be NULL when len is 0. */
+static Scan begin_scan(const char *text, size_t len)
+{
+        const unsigned char *p = (const unsigned char *)text;
+
+        return (Scan){.p = p, .end = len ? p + len : p};
+}
+
 static void skip_space(Scan *s)
 {
         while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r'))
@@ -286,7 +294,7 @@ enum { NAMES_MAX = 16 };
 int json_scan_object(const char *text, size_t len, const char *const *names, JsonSlice *values,
                      size_t n_names)
 {
-        Scan s = {.p = (const unsigned char *)text, .end = (const unsigned char *)text + len};
+        Scan s = begin_scan(text, len);
         JsonSlice found[NAMES_MAX] = {};
         Nesting n = {};
         bool more;
@@ -325,7 +333,7 @@ int json_scan_object(const char *text, size_t len, const char *const *names, Jso
 
 int json_scan_value(const char *text, size_t len, JsonSlice *ret)
 {
-        Scan s = {.p = (const unsigned char *)text, .end = (const unsigned char *)text + len};
+        Scan s = begin_scan(text, len);
         Nesting n = {};
         JsonSlice value;
         int r;
@@ -442,11 +450,12 @@ static size_t next_char(const unsigned char **p, const unsigned char *end, char 
 
 bool json_str_eq(JsonSlice v, const char *s)
 {
-        const unsigned char *p = (const unsigned char *)v.p + 1, *end;
+        const unsigned char *p, *end;
         size_t left = strlen(s);
 
         if (!json_is_string(v))
                 return false;
+        p = (const unsigned char *)v.p + 1;
         end = (const unsigned char *)v.p + v.n - 1;
         while (p < end) {
                 char c[4];
@@ -461,11 +470,12 @@ bool json_str_eq(JsonSlice v, const char *s)
 
 int json_str_copy(JsonSlice v, char *buf, size_t size, size_t *ret_len)
 {
-        const unsigned char *p = (const unsigned char *)v.p + 1, *end;
+        const unsigned char *p, *end;
         size_t len = 0;
 
         if (!json_is_string(v))
                 return -EINVAL;
+        p = (const unsigned char *)v.p + 1;
         end = (const unsigned char *)v.p + v.n - 1;
         while (p < end) {
                 char c[4];
@@ -531,10 +541,10 @@ int json_int64(JsonSlice v, int64_t *ret)
 
         if (!json_is_number(v))
                 return -EINVAL;
+        if (memchr(v.p, '.', v.n) || memchr(v.p, 'e', v.n) || memchr(v.p, 'E', v.n))
+                return int_of_double(v, ret);
         negative = v.p[0] == '-';
         for (size_t i = negative; i < v.n; i++) {
-                if (v.p[i] < '0' || v.p[i] > '9')
-                        return int_of_double(v, ret);
                 if (__builtin_mul_overflow(value, 10, &value) ||
                     __builtin_sub_overflow(value, v.p[i] - '0', &value))
                         return -ERANGE; /* counted below zero, where there is one more */
@@ -547,8 +557,7 @@ int json_int64(JsonSlice v, int64_t *ret)
 
 bool json_array_next(JsonSlice *iter, JsonSlice *elem)
 {
-        Scan s = {.p = (const unsigned char *)iter->p,
-                  .end = (const unsigned char *)iter->p + iter->n};
+        Scan s = begin_scan(iter->p, iter->n);
         Nesting n = {};
 
         if (s.p >= s.end)

@@ -42,14 +42,16 @@ bool json_str_eq(JsonSlice v, const char *s);
 
 /* Writes the string v, its escapes resolved to UTF-8, into buf, and its length to *ret_len; a NUL
  * follows it. A lone surrogate becomes U+FFFD, as a JavaScript peer's UTF-8 encoder has it.
- * 0; -EINVAL: not a string; -ENOBUFS: with its NUL it is longer than size. */
+ * 0; -EINVAL: not a string; -ENOBUFS: with its NUL it is longer than size; buf then holds the first
+ * bytes of it, as many as fit, and no NUL. */
 int json_str_copy(JsonSlice v, char *buf, size_t size, size_t *ret_len) _must_use_;
 /* The same into a new string (free()). Also -ENOMEM; -EINVAL as well for a string that holds NUL.
  */
 int json_str_dup(JsonSlice v, char **ret) _must_use_;
 
-/* An integer: also written as 1.0 or 1e3 when it is whole and below 2^53, as JavaScript has it.
- * 0; -EINVAL: no integer; -ERANGE: not within an int64_t. */
+/* An integer: also written as 1.0 or 1e3 when it is whole and below 2^53, as JavaScript has it (in
+ * fewer than 40 characters then; more are no integer). 0; -EINVAL: no integer; -ERANGE: not within
+ * an int64_t. */
 int json_int64(JsonSlice v, int64_t *ret) _must_use_;
 
 /* Steps through an array: *iter starts as the array's slice; each call cuts the next element.

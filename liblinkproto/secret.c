@@ -31,7 +31,7 @@ void *secret_object_new(size_t size)
         /* sodium_malloc puts the object against the guard page behind it, so that its start is only
          * aligned if its size is a multiple of the alignment. */
         size_t rounded = (size + 15) & ~(size_t)15;
-        void *p = sodium_malloc(rounded);
+        void *p = rounded < size ? NULL : sodium_malloc(rounded);
 
         if (p)
                 memset(p, 0, rounded);

@@ -50,7 +50,7 @@ static bool is_token_char(char c)
 
 /* The headers that matter. A repeated Host, Key or Version is a fault. */
 typedef struct Fields {
-        Text host, key, version;
+        Text host, key, version, forwarded_for;
         bool upgrade, connection, repeated;
 } Fields;
 
@@ -86,36 +86,61 @@ static bool take_field(Fields *f, Text line)
                 f->upgrade = f->upgrade || list_holds(value, "websocket");
         else if (text_is(name, "connection"))
                 f->connection = f->connection || list_holds(value, "upgrade");
+        else if (text_is(name, "x-forwarded-for") && !f->forwarded_for.p)
+                f->forwarded_for = value;
         return true;
 }
 
-/* "GET /path?query HTTP/1.1". *is_link: the path is the upgrade's. false: not such a line. */
-static bool take_request_line(Text line, bool *is_get, bool *is_link)
+/* Copies text that fits, else nothing. */
+static void copy_text(char *out, size_t size, Text t)
+{
+        if (t.n && t.n < size)
+                memcpy(out, t.p, t.n); /* the rest is zero already */
+}
+
+typedef struct RequestLine {
+        Text method, path;
+        bool http11;
+} RequestLine;
+
+/* "GET /path?query HTTP/1.1". false: not such a line. */
+static bool take_request_line(Text line, RequestLine *ret)
 {
         const char *space = memchr(line.p, ' ', line.n), *end;
         Text target;
-        size_t path;
 
         if (!space || space == line.p)
                 return false;
         for (const char *c = line.p; c < space; c++)
                 if (!is_token_char(*c))
                         return false;
-        *is_get = space - line.p == 3 && memcmp(line.p, "GET", 3) == 0;
         target.p = space + 1;
         end = memchr(target.p, ' ', line.n - (size_t)(target.p - line.p));
         if (!end || line.p + line.n - end != 9 || memcmp(end, " HTTP/1.", 8) != 0)
                 return false;
         if (end[8] != '1' && end[8] != '0')
                 return false;
-        *is_get = *is_get && end[8] == '1';
         target.n = (size_t)(end - target.p);
         for (size_t i = 0; i < target.n; i++)
                 if ((unsigned char)target.p[i] <= 0x20 || target.p[i] == 0x7f)
                         return false;
-        path = strcspn(target.p, "? ");
-        *is_link = path == sizeof(upgrade_path) - 1 && memcmp(target.p, upgrade_path, path) == 0;
+        *ret = (RequestLine){.method = {line.p, (size_t)(space - line.p)},
+                             .path = {target.p, strcspn(target.p, "? ")}, /* a blank follows it */
+                             .http11 = end[8] == '1'};
         return target.n > 0;
+}
+
+static bool text_same(Text t, const char *s)
+{
+        return t.n == strlen(s) && memcmp(t.p, s, t.n) == 0;
+}
+
+/* The first of a list of addresses. */
+static Text first_hop(Text list)
+{
+        const char *comma = memchr(list.p, ',', list.n);
+
+        return trim((Text){list.p, comma ? (size_t)(comma - list.p) : list.n});
 }
 
 /* 16 bytes in base64: 22 characters and "==". */
@@ -131,25 +156,35 @@ static bool key_is_valid(Text key)
         return true;
 }
 
-static WsHeadResult take_upgrade(const Fields *f, size_t head_len, WsRequest *ret)
+static bool upgrade_is_valid(const Fields *f)
 {
-        if (!f->connection || f->repeated || !key_is_valid(f->key) || !text_is(f->version, "13") ||
-            f->host.n > WSHANDSHAKE_HOST_MAX)
-                return WSHEAD_BAD;
-        *ret = (WsRequest){.head_len = head_len};
-        memcpy(ret->key, f->key.p, 24);
-        for (size_t i = 0; i < f->host.n; i++)
-                ret->host[i] = f->host.p[i] >= 'A' && f->host.p[i] <= 'Z'
-                                       ? (char)(f->host.p[i] - 'A' + 'a')
-                                       : f->host.p[i];
-        return WSHEAD_UPGRADE;
+        return f->connection && !f->repeated && key_is_valid(f->key) && text_is(f->version, "13") &&
+               f->host.n <= WSHANDSHAKE_HOST_MAX;
+}
+
+static void fill_request(const Fields *f, const RequestLine *line, size_t head_len, WsRequest *ret)
+{
+        *ret = (WsRequest){.head_len = head_len,
+                           .is_get = text_same(line->method, "GET"),
+                           .is_head = text_same(line->method, "HEAD")};
+        copy_text(ret->path, sizeof(ret->path), line->path);
+        copy_text(ret->key, sizeof(ret->key), f->key);
+        copy_text(ret->host, sizeof(ret->host), f->host);
+        for (char *c = ret->host; *c; c++)
+                if (*c >= 'A' && *c <= 'Z')
+                        *c = (char)(*c - 'A' + 'a');
+        if (f->forwarded_for.p)
+                copy_text(ret->forwarded_for, sizeof(ret->forwarded_for),
+                          first_hop(f->forwarded_for));
 }
 
 WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
 {
         const char *end = memmem(data, len, "\r\n\r\n", 4), *p = data, *eol;
-        bool is_get, is_link;
+        WsRequest request;
+        RequestLine line;
         Fields f = {};
+        bool upgrade;
 
         if (!end) {
                 /* What cannot become a request is not waited for. */
@@ -159,7 +194,7 @@ WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
                 return WSHEAD_MORE;
         }
         eol = memmem(p, len, "\r\n", 2);
-        if (!take_request_line((Text){p, (size_t)(eol - p)}, &is_get, &is_link))
+        if (!take_request_line((Text){p, (size_t)(eol - p)}, &line))
                 return WSHEAD_BAD;
         while (eol != end) {
                 p = eol + 2;
@@ -167,9 +202,12 @@ WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
                 if (!take_field(&f, (Text){p, (size_t)(eol - p)}))
                         return WSHEAD_BAD;
         }
-        if (!is_get || !is_link || !f.upgrade)
-                return WSHEAD_OTHER;
-        return take_upgrade(&f, (size_t)(end - data) + 4, ret);
+        fill_request(&f, &line, (size_t)(end - data) + 4, &request);
+        upgrade = request.is_get && line.http11 && text_same(line.path, upgrade_path) && f.upgrade;
+        if (upgrade && !upgrade_is_valid(&f))
+                return WSHEAD_BAD;
+        *ret = request;
+        return upgrade ? WSHEAD_UPGRADE : WSHEAD_OTHER;
 }
 
 int wshandshake_accept(const char key[25], char out[29])

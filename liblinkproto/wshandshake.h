@@ -4,7 +4,12 @@
 
 #include "util.h"
 
-enum { WSHANDSHAKE_HOST_MAX = 261, WSHANDSHAKE_RESPONSE_MAX = 160 };
+enum {
+        WSHANDSHAKE_HOST_MAX = 261,
+        WSHANDSHAKE_RESPONSE_MAX = 160,
+        WSHANDSHAKE_PATH_MAX = 63,      /* longer than any path that is served */
+        WSHANDSHAKE_FORWARDED_MAX = 63, /* longer than any address */
+};
 
 typedef enum WsHeadResult {
         WSHEAD_MORE = 0,    /* the head is not complete */
@@ -17,9 +22,13 @@ typedef struct WsRequest {
         size_t head_len;                     /* bytes up to and with the empty line */
         char host[WSHANDSHAKE_HOST_MAX + 1]; /* Host, trimmed and lower-cased; "" if none */
         char key[25];                        /* Sec-WebSocket-Key, as sent: 24 characters */
+        /* First hop of X-Forwarded-For; "" if there is none or it is too long. */
+        char forwarded_for[WSHANDSHAKE_FORWARDED_MAX + 1];
+        bool is_get, is_head;                /* the method; neither for any other */
+        char path[WSHANDSHAKE_PATH_MAX + 1]; /* without the query; "" if too long */
 } WsRequest;
 
-/* Looks at what has come of a request head. ret is set on WSHEAD_UPGRADE. */
+/* Looks at what has come of a request head. ret is set on WSHEAD_UPGRADE and WSHEAD_OTHER. */
 WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret) _must_use_;
 
 /* The 101 response for a key. Its length, or -EIO. */

@@ -160,12 +160,12 @@ static int load_record(void *userdata, RecordKind kind, const RecordId *id, cons
         if ((kind == RECORD_DEVICE) != pass->devices)
                 return 0;
         if (text) {
-                fault = "has the right key but no sense inside";
+                fault = "opens, but makes no sense or is there twice";
                 r = kind == RECORD_HOST     ? host_load(&h, a, id, text)
                     : kind == RECORD_DEVICE ? host_load_device(a, id, text)
                                             : peer_load(&p, a, id, text);
         }
-        if (r != -EBADMSG)
+        if (r != -EBADMSG && r != -E2BIG)
                 return r;
         if (kind == RECORD_HOST)
                 pass->n_hosts_unreadable++;
@@ -186,11 +186,14 @@ static int load(Agent *a, char **ret_fault)
         read_last_seen(a);
         if (a->hosts)
                 return 0;
-        if (pass.n_hosts_unreadable) {
+        if (pass.n_hosts_unreadable || a->n_unreadable_devices) {
                 if (asprintf(ret_fault,
-                             "the host record in %s cannot be read, and a new identity is not made "
-                             "over it: restore it from a backup, or move it away to begin anew",
-                             store_dir(a->store)) < 0)
+                             "the host record in %s %s, and a new identity is not made over it: "
+                             "restore it from a backup, or move all records away to begin anew",
+                             store_dir(a->store),
+                             pass.n_hosts_unreadable
+                                     ? "cannot be read"
+                                     : "is missing though its devices are there") < 0)
                         *ret_fault = NULL;
                 return -EBADMSG;
         }
@@ -217,11 +220,17 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fa
         a->last_seen_timer = timer_new(loop, on_last_seen_timer, a);
         r = a->last_seen_timer ? store_open(&a->store, state_dir, ret_fault) : -ENOMEM;
         if (r == 0)
-                r = ws_loop_new(&a->ws, loop);
-        if (r == 0)
                 r = load(a, ret_fault);
+        if (r == 0) {
+                r = ws_loop_new(&a->ws, loop);
+                if (r < 0 &&
+                    asprintf(ret_fault, "libwebsockets does not start; is its libuv plugin "
+                                        "(libwebsockets-evlib-uv) installed?") < 0)
+                        *ret_fault = NULL;
+        }
         if (r < 0) {
-                agent_free(a);
+                agent_stop(a);
+                agent_free(a); /* no WsLoop yet that would need the loop to run first */
                 return r;
         }
         *ret = a;
@@ -239,13 +248,11 @@ int agent_start(Agent *a)
         return 0;
 }
 
-Agent *agent_free(Agent *a)
+void agent_stop(Agent *a)
 {
-        if (!a)
-                return NULL;
-        if (a->store && a->hosts && timer_active(a->last_seen_timer))
+        if (a->last_seen_timer && timer_active(a->last_seen_timer))
                 write_last_seen(a);
-        ipc_server_free(a->ipc);
+        a->ipc = ipc_server_free(a->ipc);
         while (a->peers) {
                 Peer *p = a->peers;
                 a->peers = p->next;
@@ -261,7 +268,15 @@ Agent *agent_free(Agent *a)
                 a->unreadable = u->next;
                 free(u);
         }
-        timer_free(a->last_seen_timer);
+        a->last_seen_timer = timer_free(a->last_seen_timer);
+        if (a->ws)
+                ws_loop_stop(a->ws);
+}
+
+Agent *agent_free(Agent *a)
+{
+        if (!a)
+                return NULL;
         ws_loop_free(a->ws);
         store_close(a->store);
         free(a);

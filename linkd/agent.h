@@ -39,6 +39,11 @@ typedef struct Agent {
 int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
+/* Ends everything; what is queued for the network may still leave. The loop then runs out by
+ * itself.
+ */
+void agent_stop(Agent *a);
+/* After agent_stop, when the loop has run out. NULL is fine. */
 Agent *agent_free(Agent *a);
 
 Host *agent_find_host(Agent *a, const char *name, size_t len);

@@ -26,7 +26,6 @@ typedef struct HeldEvent {
         ConduitUser *user;
         uint32_t token;
         size_t cost;
-        uint64_t framed_deadline_msec; /* 0: does not need the framed form, or no session yet */
         size_t data_len, payload_len;
         bool has_payload;
         uint8_t bytes[]; /* data, payload */
@@ -49,6 +48,7 @@ typedef struct Flight {
         uint32_t event_token;
         uint64_t request_id; /* 0: no request */
         size_t cost;
+        bool own_answer; /* linkd's own error to a request: no application's credit bounds these */
 } Flight;
 
 struct Conduit {
@@ -62,11 +62,13 @@ struct Conduit {
         size_t retained; /* bytes of pending */
         unsigned n_pending;
         HeldEvent *held, **held_end;
+        uint64_t framed_deadline_msec; /* of the session: how long payloads wait for its cap */
         Incoming *incoming;
         unsigned n_incoming;
         uint32_t last_number;
         uint64_t last_id;
         Flight *flights, **flights_end;
+        unsigned n_own_answers; /* in flight */
         Timer *timer;
 };
 
@@ -90,9 +92,8 @@ static void arm(Conduit *c)
 
         for (Pending *p = c->pending; p; p = p->next)
                 first = MIN(first, p->deadline_msec);
-        for (HeldEvent *e = c->held; e; e = e->next)
-                if (e->framed_deadline_msec)
-                        first = MIN(first, e->framed_deadline_msec);
+        if (c->session && c->held && !c->paused) /* it waits for the cap: flush leaves no other */
+                first = MIN(first, c->framed_deadline_msec);
         if (first == UINT64_MAX)
                 timer_stop(c->timer);
         else
@@ -144,6 +145,8 @@ static void pending_finish(Conduit *c, Pending *p)
         release_retained(c);
 }
 
+static void flush(Conduit *c);
+
 static void on_timer(void *userdata)
 {
         Conduit *c = userdata;
@@ -160,63 +163,51 @@ static void on_timer(void *userdata)
                        p->sent ? "no answer in time" : "not connected to the host in time");
                 at = &c->pending; /* the user may have changed the list */
         }
-        for (HeldEvent **at = &c->held; *at;) {
-                if (!(*at)->framed_deadline_msec || (*at)->framed_deadline_msec > now) {
-                        at = &(*at)->next;
-                        continue;
-                }
-                _cleanup_(freep) HeldEvent *e = held_take(c, at);
-                credit(e->user, e->cost);
-                failed(e->user, e->token, "noPayload", "the other end takes no payload");
-                at = &c->held;
-        }
-        arm(c);
+        flush(c);
 }
 
 /* ---- out ---- */
 
-static int fly(Conduit *c, uint64_t seq, ConduitUser *u, uint64_t request_id, uint32_t event_token,
-               size_t cost)
-{
-        Flight *f = malloc(sizeof(*f));
-
-        if (!f)
-                return -ENOMEM;
-        *f = (Flight){.seq = seq,
-                      .user = u,
-                      .event_token = event_token,
-                      .request_id = request_id,
-                      .cost = cost};
-        *c->flights_end = f;
-        c->flights_end = &f->next;
-        return 0;
-}
-
 static const char *send_error_word(int r)
 {
-        return r == -EMSGSIZE ? "tooBig" : r == -ENOMEM ? "internal" : "closed";
+        return r == -EMSGSIZE  ? "tooBig"
+               : r == -ENOTSUP ? "noPayload"
+               : r == -ENOMEM  ? "internal"
+                               : "closed";
 }
 
 static const char *send_error_text(int r)
 {
-        return r == -EMSGSIZE ? "the message is larger than 16 MiB"
-               : r == -ENOMEM ? "out of memory"
-                              : "the session is closed";
+        return r == -EMSGSIZE  ? "the message is larger than 16 MiB"
+               : r == -ENOTSUP ? "the other end takes no payload"
+               : r == -ENOMEM  ? "out of memory"
+                               : "the session is closed";
 }
 
 /* Seals and queues a plaintext. 0 or negative errno; nothing was queued then. */
 static int send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
                       uint32_t event_token, size_t cost)
 {
-        uint64_t seq;
-        int r = buf_ok(plain);
+        _cleanup_(freep) Flight *f = malloc(sizeof(*f));
+        uint64_t seq = 0;
+        int r = f ? buf_ok(plain) : -ENOMEM;
 
         if (r == 0)
                 r = session_send(c->session, plain, &seq);
         buf_done_wipe(plain);
-        if (r == 0)
-                r = fly(c, seq, u, request_id, event_token, cost);
-        return r;
+        if (r < 0)
+                return r;
+        *f = (Flight){.seq = seq,
+                      .user = u,
+                      .event_token = event_token,
+                      .request_id = request_id,
+                      .cost = cost,
+                      .own_answer = !u};
+        c->n_own_answers += !u;
+        *c->flights_end = f;
+        c->flights_end = &f->next;
+        f = NULL;
+        return 0;
 }
 
 static int send_pending(Conduit *c, Pending *p)
@@ -230,6 +221,34 @@ static int send_pending(Conduit *c, Pending *p)
         if (r == 0)
                 p->sent = true;
         return r;
+}
+
+/* Sends the first event that waits, in order. false: it waits for the peer's cap, and so do those
+ * behind it. */
+static bool send_held(Conduit *c)
+{
+        HeldEvent *e = c->held;
+        bool framed = session_is_framed(c->session);
+        Buf plain = {};
+        int r = -ENOTSUP;
+
+        if (e->has_payload && !framed &&
+            (c->paused ||
+             uv_now(c->loop) < c->framed_deadline_msec)) /* paused: cap may be unread */
+                return false;
+        e = held_take(c, &c->held);
+        if (framed || !e->has_payload) {
+                envelope_evt(&plain, framed,
+                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
+                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
+                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
+        }
+        if (r < 0) {
+                credit(e->user, e->cost);
+                failed(e->user, e->token, send_error_word(r), send_error_text(r));
+        }
+        free(e);
+        return true;
 }
 
 /* Sends what waits; a request that cannot be sent for its own fault fails alone. */
@@ -249,29 +268,8 @@ static void flush(Conduit *c)
                 free(p);
                 at = &c->pending;
         }
-        for (HeldEvent **at = &c->held; *at && c->session;) {
-                HeldEvent *e = *at;
-                Buf plain = {};
-                int r;
-
-                if (e->has_payload && !session_is_framed(c->session)) {
-                        if (!e->framed_deadline_msec)
-                                e->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
-                        at = &e->next;
-                        continue;
-                }
-                e = held_take(c, at);
-                envelope_evt(&plain, session_is_framed(c->session),
-                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
-                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
-                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
-                if (r < 0) {
-                        credit(e->user, e->cost);
-                        failed(e->user, e->token, send_error_word(r), send_error_text(r));
-                }
-                free(e);
-                at = &c->held;
-        }
+        while (c->held && c->session && send_held(c))
+                ;
         arm(c);
 }
 
@@ -350,7 +348,9 @@ static int send_error_answer(Conduit *c, JsonSlice id, const char *text)
         Buf plain = {};
 
         envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
-        return send_plain(c, &plain, NULL, 0, 0, 0);
+        int r = send_plain(c, &plain, NULL, 0, 0, 0);
+        conduit_update_flow(c);
+        return r;
 }
 
 int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_t cost)
@@ -379,18 +379,15 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
         if (ok) {
                 envelope_res_ok(&plain, session_is_framed(c->session), id, value);
         } else {
-                r = json_str_dup(value, &error);
-                if (r < 0)
-                        error = strdup("error"); /* a string with NUL: the fact still arrives */
-                if (!error)
-                        return -ENOMEM;
-                envelope_res_error(&plain, session_is_framed(c->session), id, error, strlen(error));
+                const char *text = json_str_dup(value, &error) == 0 ? error : "error";
+                /* a string with NUL, or no memory: the fact still arrives */
+                envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
         }
         r = send_plain(c, &plain, u, 0, 0, cost);
-        if (r == -EMSGSIZE) {
+        if (r < 0)
                 credit(u, cost);
+        if (r == -EMSGSIZE)
                 r = send_error_answer(c, id, "the answer is larger than 16 MiB");
-        }
         return r == -ENOTCONN ? 0 : r;
 }
 
@@ -414,7 +411,7 @@ static void on_req(Conduit *c, const Envelope *e)
                 log_debug("a request without a usable id was ignored");
                 return;
         }
-        if (!u || c->n_incoming >= INCOMING_REQUESTS_MAX) {
+        if (!u || c->n_incoming >= 2 * INCOMING_REQUESTS_MAX) { /* once: reading has been paused */
                 int r = send_error_answer(c, e->id, u ? "too many requests" : "no request handler");
                 if (r < 0)
                         log_debug("an error answer was not sent: %s", strerror(-r));
@@ -425,13 +422,15 @@ static void on_req(Conduit *c, const Envelope *e)
                 log_error("out of memory: a request is not answered");
                 return;
         }
-        if (++c->last_number == 0)
-                c->last_number = 1;
+        do /* never 0, nor one that is still unanswered after a turn of the counter */
+                c->last_number++;
+        while (c->last_number == 0 || *find_incoming(c, c->last_number));
         *in = (Incoming){
                 .next = c->incoming, .user = u, .number = c->last_number, .id_len = e->id.n};
         memcpy(in->id, e->id.p, e->id.n);
         c->incoming = in;
         c->n_incoming++;
+        conduit_update_flow(c);
         u->ops->on_request(u, in->number, e->body);
 }
 
@@ -516,7 +515,9 @@ static void on_written(void *userdata, uint64_t seq)
                         request_written(c, f->request_id);
                 if (f->user && f->event_token && f->user->ops->on_event_done)
                         f->user->ops->on_event_done(f->user, f->event_token);
+                c->n_own_answers -= f->own_answer;
         }
+        conduit_update_flow(c);
 }
 
 /* ---- the session's end ---- */
@@ -533,6 +534,7 @@ static void drop_flights(Conduit *c)
                        "the connection was lost before the event was sent");
         }
         c->flights_end = &c->flights;
+        c->n_own_answers = 0;
 }
 
 static void drop_incoming(Conduit *c)
@@ -571,8 +573,6 @@ static void on_ended(void *userdata, const char *word, const char *reason)
         drop_incoming(c);
         for (Pending *p = c->pending; p; p = p->next)
                 p->sent = false;
-        for (HeldEvent *e = c->held; e; e = e->next)
-                e->framed_deadline_msec = 0;
         if (!c->resend)
                 fail_waiting(c, word, reason);
         else
@@ -638,6 +638,7 @@ int conduit_attach(Conduit *c, Ws *w, SealPair *keys)
         if (r < 0)
                 return r;
         c->paused = false;
+        c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
         session_set_held(c->session, c->users != NULL);
         conduit_update_flow(c);
         flush(c);
@@ -666,7 +667,7 @@ unsigned conduit_n_pending(const Conduit *c)
 
 void conduit_update_flow(Conduit *c)
 {
-        bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX;
+        bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX || c->n_own_answers >= OWN_ANSWERS_MAX;
 
         for (ConduitUser *u = c->users; u; u = u->next)
                 pause = pause || (u->blocked && u->roles);
@@ -674,6 +675,10 @@ void conduit_update_flow(Conduit *c)
                 return;
         c->paused = pause;
         session_pause(c->session, pause);
+        if (!pause && c->held) {
+                c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
+                arm(c);
+        }
 }
 
 void conduit_add_user(Conduit *c, ConduitUser *u)

@@ -81,11 +81,20 @@ static void finish(Connector *c, ConnectorResult result, Ws *ws, SealPair *keys)
 
 static void dial(Connector *c);
 
-/* This relay did not lead there: the next one, or the end. */
+/* This relay did not lead there: the next one, or the end. After cA of a pairing it is the end:
+ * every further relay would cost another of the host's five guesses. */
 static void move_on(Connector *c, const char *why)
 {
-        (void)snprintf(c->cause, sizeof(c->cause), "%s: %s", current_url(c), why); /* cut is fine */
-        log_debug("connector %s", c->cause);
+        bool over = !c->credential && handshake_client_confirmed(c->handshake);
+
+        if (!c->no_such_code) /* that is what the user must hear, whatever other relays do */
+                (void)snprintf(c->cause, sizeof(c->cause), "%s: %s", current_url(c),
+                               why); /* cut is fine */
+        log_debug("connector %s: %s", current_url(c), why);
+        if (over) {
+                finish(c, CONNECTOR_UNREACHABLE, NULL, NULL);
+                return;
+        }
         c->ws = ws_free(c->ws);
         c->handshake = handshake_free(c->handshake);
         c->tried++;
@@ -142,15 +151,22 @@ static void wrong_code(Connector *c, const char *why)
         finish(c, CONNECTOR_WRONG_CODE, NULL, NULL);
 }
 
-/* After cA nothing else may be tried: every relay would cost another of the host's five guesses. */
-static void give_up_or_move_on(Connector *c, const char *why)
+/* The connection closed in the handshake, in a pairing before cA or after cB. */
+static void lost(Connector *c)
 {
-        if (c->credential || !handshake_client_confirmed(c->handshake)) {
-                move_on(c, why);
-                return;
+        if (c->credential) {
+                move_on(c, "the connection was lost in the handshake");
+        } else if (handshake_client_confirmed(c->handshake)) {
+                move_on(c,
+                        "the connection was lost when the code had been accepted; it is used up: "
+                        "make a new invitation");
+        } else {
+                (void)snprintf(c->cause, sizeof(c->cause),
+                               "%s: the host hung up: the code is used up, expired or withdrawn",
+                               current_url(c)); /* cut is fine */
+                c->no_such_code = true;
+                move_on(c, "the host hung up");
         }
-        (void)snprintf(c->cause, sizeof(c->cause), "%s: %s", current_url(c), why); /* cut is fine */
-        finish(c, CONNECTOR_UNREACHABLE, NULL, NULL);
 }
 
 static void step(Connector *c, int result)
@@ -178,16 +194,13 @@ static void step(Connector *c, int result)
                 move_on(c, "the host refuses this credential");
                 return;
         case HANDSHAKE_BAD_PEER:
-                give_up_or_move_on(c, "the other end broke the handshake");
+                move_on(c, "the other end broke the handshake");
                 return;
         case HANDSHAKE_TIMED_OUT:
-                give_up_or_move_on(c, "the host did not answer the handshake in time");
+                move_on(c, "the host did not answer the handshake in time");
                 return;
         case HANDSHAKE_LOST:
-                c->no_such_code = c->no_such_code || !c->credential;
-                move_on(c, c->credential
-                                   ? "the connection was lost in the handshake"
-                                   : "the host hung up: the code is used up, expired or withdrawn");
+                lost(c);
                 return;
         case HANDSHAKE_NEED_SECRET: /* a host's */
         case HANDSHAKE_NEED_STORE:

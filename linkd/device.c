@@ -130,6 +130,9 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
                                d->key_id[1], d->key_id[2]);
         r = save(h, d);
         if (r < 0) {
+                /* In case only the last sync failed: the client will not hear of this device. */
+                if (store_remove(h->agent->store, RECORD_DEVICE, &d->record) < 0)
+                        log_warning("host %s: what was written of a device may be left", h->name);
                 secret_object_free(d);
                 return r;
         }

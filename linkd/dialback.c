@@ -111,8 +111,8 @@ static int give_secret(Dialback *d)
         case HEADER_PAIR: {
                 Invitation *i = invitation_find(h, header->has_code_id ? header->code_id : NULL);
                 if (!i || !invitation_reserve(i)) {
-                        drop(d,
-                             i ? "pairing: all guesses are in use" : "pairing: no such open code");
+                        drop(d, i ? "pairing: all guesses are in use, or the time is over"
+                                  : "pairing: no such open code");
                         return -ECANCELED;
                 }
                 d->invitation = i;

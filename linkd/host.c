@@ -146,6 +146,8 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         }
         if (r == 0)
                 r = load_uplinks(h, v[3]);
+        if (r == 0 && agent_find_host(a, h->name, strlen(h->name)))
+                r = -EBADMSG; /* a copy of a record: two hosts of a name cannot be told apart */
         if (r < 0) {
                 host_free(h);
                 return r;

@@ -32,6 +32,15 @@ static void generate_code_id(uint8_t id[CODE_ID_BYTES])
         } while (text[0] == '-');
 }
 
+/* Goes on while the machine sleeps. */
+static int64_t boot_msec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_BOOTTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void on_expired(void *userdata)
 {
         Invitation *i = userdata;
@@ -58,7 +67,7 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
 
         for (i = h->invitations; i; i = i->next)
                 n++;
-        if (n >= INVITATIONS_MAX)
+        if (n - (old != NULL) >= INVITATIONS_MAX)
                 return -EUSERS;
         i = calloc(1, sizeof(*i));
         if (!i)
@@ -69,6 +78,7 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
                 generate_code_id(i->code_id);
         strncpy(i->label, label, sizeof(i->label) - 1); /* checked by the caller; zeroed */
         i->expires_at = time(NULL) + (time_t)ttl_sec;
+        i->closes_msec = boot_msec() + (int64_t)ttl_sec * 1000;
         i->code = code ? secret_copy(code, strlen(code)) : generate_code();
         i->timer = timer_new(h->agent->loop, on_expired, i);
         if (!i->code || !i->timer) {
@@ -106,6 +116,8 @@ Invitation *invitation_find(Host *h, const uint8_t *code_id)
 
 bool invitation_reserve(Invitation *i)
 {
+        if (boot_msec() >= i->closes_msec)
+                return false; /* its timer will notice, a little later */
         if (i->failures + i->in_flight >= CODE_FAILURES_MAX)
                 return false;
         i->in_flight++;

@@ -19,7 +19,8 @@ struct Invitation {
         uint8_t code_id[CODE_ID_BYTES];
         Secret *code;
         char label[NAME_MAX_BYTES + 1];
-        time_t expires_at;
+        time_t expires_at;   /* as told to people */
+        int64_t closes_msec; /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
         Timer *timer;
         unsigned failures, in_flight;
 };
@@ -32,7 +33,7 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
 void invitation_close(Invitation *i);
 /* code_id NULL: the unnamed one. NULL: none. */
 Invitation *invitation_find(Host *h, const uint8_t *code_id);
-/* A guess slot: false if all are taken or failed. */
+/* A guess slot: false if all are taken or failed, or the time is over. */
 bool invitation_reserve(Invitation *i);
 void invitation_refund(Invitation *i);
 /* A wrong confirmation: may close it. */

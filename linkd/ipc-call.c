@@ -761,8 +761,13 @@ static void run(Call *call, CallFunc func)
 void ipc_call_dispatch(IpcConn *c, const IpcMessage *m)
 {
         Call call = {.conn = c, .request = m->request, .agent = c->agent, .params = m->json};
+        JsonSlice params;
 
-        if (m->json.n && json_scan_object(m->json.p, m->json.n, NULL, NULL, 0) < 0) {
+        if (m->json.n && json_scan_value(m->json.p, m->json.n, &params) < 0) {
+                ipc_conn_fail(c, "protocol", "text that should be JSON is not");
+                return;
+        }
+        if (m->json.n && !json_is_object(params)) {
                 fail(&call, "badRequest", "the params are not a JSON object");
                 return;
         }

@@ -91,7 +91,22 @@ static void conn_close(IpcConn *c)
                 }
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
+        c->timer = timer_free(c->timer);
         uv_close((uv_handle_t *)&c->pipe, on_conn_closed);
+}
+
+static void stop_reading(IpcConn *c)
+{
+        (void)uv_read_stop((uv_stream_t *)&c->pipe); /* always 0 */
+        c->reading = false;
+}
+
+/* Ends it from the loop, not on this stack; what is being written has msec to leave. */
+static void conn_close_later(IpcConn *c, uint64_t msec)
+{
+        c->closing = true;
+        stop_reading(c);
+        timer_start(c->timer, msec);
 }
 
 /* ---- out ---- */
@@ -102,14 +117,18 @@ static void on_written(uv_write_t *req, int status)
 {
         IpcConn *c = container_of(req, IpcConn, write_req);
 
+        c->written += c->writing.len;
         buf_done_wipe(&c->writing);
         if (status < 0 || (c->closing && c->out.len == 0)) {
                 conn_close(c);
                 return;
         }
         write_more(c);
-        if (!c->closing && !ipc_conn_is_full(c))
+        if (c->closing)
+                return;
+        if (!ipc_conn_is_full(c))
                 ipc_session_resume_all(c);
+        ipc_conn_wake(c);
 }
 
 static void write_more(IpcConn *c)
@@ -121,9 +140,10 @@ static void write_more(IpcConn *c)
         c->writing = c->out;
         c->out = (Buf){};
         buf = uv_buf_init((char *)c->writing.data, (unsigned)c->writing.len);
-        /* A failure is told by the read side too; the bytes are then nobody's. */
-        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
+        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0) {
                 buf_done_wipe(&c->writing);
+                conn_close_later(c, 0);
+        }
 }
 
 bool ipc_conn_is_full(const IpcConn *c)
@@ -131,22 +151,35 @@ bool ipc_conn_is_full(const IpcConn *c)
         return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
 }
 
+bool ipc_conn_takes(const IpcConn *c, size_t body_len)
+{
+        return body_len <= c->frame_max - IPC_FRAME_MIN;
+}
+
+uint64_t ipc_conn_taken(const IpcConn *c)
+{
+        size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+
+        return c->written + c->writing.len - MIN(left, c->writing.len);
+}
+
 void ipc_conn_send(IpcConn *c, const IpcMessage *m)
 {
         int r;
 
-        if (uv_is_closing((uv_handle_t *)&c->pipe) || c->out.failed)
+        if (c->closing)
                 return;
+        if (m->request && !ipc_conn_takes(c, m->json.n)) { /* the rest of an answer is short */
+                ipc_conn_send_error(c, m->session, m->request, "tooBig",
+                                    "the answer is larger than this application takes");
+                return;
+        }
         r = ipcmsg_encode(&c->out, m);
         if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
         if (r < 0) {
                 log_warning("an application (uid %u) is cut off: %s", c->uid, strerror(-r));
-                /* The read side sees the end and closes, from the loop and not from here. */
-                int fd;
-                if (uv_fileno((uv_handle_t *)&c->pipe, &fd) == 0)
-                        (void)shutdown(fd, SHUT_RDWR); /* gone already is fine */
-                c->out.failed = true;
+                conn_close_later(c, 0);
                 return;
         }
         write_more(c);
@@ -171,12 +204,9 @@ void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
                 return;
         log_info("closing an application's connection (uid %u): %s: %s", c->uid, word, message);
         ipc_conn_send_error(c, 0, 0, word, message);
-        c->closing = true;
-        (void)uv_read_stop((uv_stream_t *)&c->pipe); /* always 0 */
+        conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
-        if (!c->writing.len)
-                conn_close(c);
 }
 
 /* ---- in ---- */
@@ -187,6 +217,11 @@ static void on_hello(IpcConn *c, const IpcMessage *m)
                 ipc_conn_fail(c, "version", "this agent speaks version 1");
                 return;
         }
+        if (m->max_frame < IPC_HELLO_MAX) {
+                ipc_conn_fail(c, "protocol", "an application takes frames of 4096 bytes at least");
+                return;
+        }
+        c->frame_max = MIN(m->max_frame, (uint32_t)IPC_FRAME_MAX);
         c->hello_done = true;
         log_debug("application (uid %u) says hello: %.*s", c->uid, (int)MIN(m->name.n, (size_t)64),
                   m->name.p);
@@ -248,12 +283,19 @@ static void dispatch(IpcConn *c, const IpcMessage *m)
         }
 }
 
-/* Takes whole frames off data. Returns how many bytes were used. */
+/* An application that does not read its answers, or asks for very much, waits in its write(). */
+static bool wants_input(const IpcConn *c)
+{
+        return !c->closing && c->out.len + c->writing.len <= IPC_OUT_STOP_BYTES &&
+               c->unanswered_bytes <= IPC_UNANSWERED_BYTES_MAX;
+}
+
+/* Takes whole frames off data while they are wanted. Returns how many bytes were used. */
 static size_t take_frames(IpcConn *c, const uint8_t *data, size_t len)
 {
         size_t used = 0;
 
-        while (!c->closing) {
+        while (wants_input(c)) {
                 const char *fault = NULL;
                 size_t n = 0;
                 IpcMessage m;
@@ -272,7 +314,7 @@ static size_t take_frames(IpcConn *c, const uint8_t *data, size_t len)
                 dispatch(c, &m);
                 used += n;
         }
-        return len;
+        return c->closing ? len : used;
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -283,11 +325,42 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
         *buf = uv_buf_init((char *)c->server->chunk, sizeof(c->server->chunk));
 }
 
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
+
+static void update_reading(IpcConn *c)
+{
+        bool want = wants_input(c);
+
+        if (want == c->reading || c->closing)
+                return;
+        if (!want)
+                stop_reading(c);
+        else if (uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) < 0)
+                conn_close_later(c, 0);
+        else
+                c->reading = true;
+}
+
+static void take_input(IpcConn *c, const uint8_t *data, size_t len)
+{
+        size_t used = 0;
+
+        if (len && c->in.len == 0)
+                used = take_frames(c, data, len);
+        if (used < len)
+                buf_add(&c->in, data + used, len - used);
+        if (used == 0 && c->in.len && buf_ok(&c->in) == 0)
+                buf_drop(&c->in, take_frames(c, c->in.data, c->in.len));
+        if (c->in.len == 0)
+                buf_done_wipe(&c->in); /* an idle connection owns no buffer, and no pairing code */
+        if (buf_ok(&c->in) < 0)
+                ipc_conn_fail(c, "internal", "out of memory");
+        update_reading(c);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
         IpcConn *c = container_of((uv_pipe_t *)stream, IpcConn, pipe);
-        const uint8_t *data = (const uint8_t *)buf->base;
-        size_t used;
 
         if (n < 0) {
                 conn_close(c);
@@ -295,21 +368,24 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         }
         if (n == 0)
                 return;
-        if (c->in.len == 0) {
-                used = take_frames(c, data, (size_t)n);
-                if (!c->closing)
-                        buf_add(&c->in, data + used, (size_t)n - used);
-        } else {
-                buf_add(&c->in, data, (size_t)n);
-                if (buf_ok(&c->in) == 0) {
-                        used = take_frames(c, c->in.data, c->in.len);
-                        buf_drop(&c->in, used);
-                }
-        }
-        if (c->in.len == 0)
-                buf_done(&c->in); /* an idle connection owns no buffer */
-        if (buf_ok(&c->in) < 0)
-                ipc_conn_fail(c, "internal", "out of memory");
+        take_input(c, (const uint8_t *)buf->base, (size_t)n);
+        explicit_bzero(buf->base, (size_t)n); /* codes and invitations pass here */
+}
+
+static void on_timer(void *userdata)
+{
+        IpcConn *c = userdata;
+
+        if (c->closing)
+                conn_close(c);
+        else
+                take_input(c, NULL, 0);
+}
+
+void ipc_conn_wake(IpcConn *c)
+{
+        if (!c->reading && wants_input(c))
+                timer_start(c->timer, 0);
 }
 
 /* ---- listening ---- */
@@ -332,6 +408,8 @@ static void on_connection(uv_stream_t *stream, int status)
         }
         c->server = s;
         c->agent = s->agent;
+        c->frame_max = IPC_FRAME_MAX;
+        c->timer = timer_new(s->agent->loop, on_timer, c);
         c->next = s->conns;
         s->conns = c;
         s->n_conns++;
@@ -340,8 +418,10 @@ static void on_connection(uv_stream_t *stream, int status)
                 r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
         if (r == 0)
                 r = policy_of_socket(fd, s->path, &c->access, &c->uid);
+        if (r == 0 && !c->timer)
+                r = -ENOMEM;
         if (r == 0)
-                r = uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+                update_reading(c);
         if (r < 0) {
                 log_warning("socket %s: %s", s->path, strerror(-r));
                 conn_close(c);

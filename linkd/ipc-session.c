@@ -28,6 +28,7 @@ struct IpcSession {
         size_t in_owed;           /* credit not told yet */
         HeldFrame *held, **held_end;
         Timer *stall;
+        uint64_t taken; /* ipc_conn_taken() when the stall timer was started */
 };
 
 /* This connection as server of a host. */
@@ -49,6 +50,12 @@ struct IpcAsk {
 
 /* ---- to the application ---- */
 
+static void watch_stall(IpcSession *s)
+{
+        s->taken = ipc_conn_taken(s->conn);
+        timer_start(s->stall, APP_STALL_MSEC);
+}
+
 static void update_blocked(IpcSession *s)
 {
         bool blocked = s->held || s->out_balance <= 0 || ipc_conn_is_full(s->conn);
@@ -57,7 +64,7 @@ static void update_blocked(IpcSession *s)
                 return;
         s->user.blocked = blocked;
         if (blocked)
-                timer_start(s->stall, APP_STALL_MSEC);
+                watch_stall(s);
         else
                 timer_stop(s->stall);
         if (s->user.conduit)
@@ -125,6 +132,13 @@ static IpcSession *session_of_user(ConduitUser *u)
 
 static void on_request(ConduitUser *u, uint32_t number, JsonSlice cmd)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + cmd.n)) {
+                int r = conduit_respond(u, number, false,
+                                        ipc_str("\"the request is too large for its handler\""), 0);
+                if (r < 0)
+                        log_debug("an error answer was not sent: %s", strerror(-r));
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_REQUEST,
                                                   .request = number,
                                                   .json = {.p = cmd.p, .n = cmd.n}});
@@ -140,6 +154,10 @@ static void on_cancel(ConduitUser *u, uint32_t number)
 
 static void on_event(ConduitUser *u, JsonSlice data, const uint8_t *payload, size_t len)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + data.n + len)) {
+                log_warning("an event is larger than its application takes: dropped");
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_EVENT,
                                                   .json = {.p = data.p, .n = data.n},
                                                   .payload = payload,
@@ -180,10 +198,10 @@ static void on_credit(ConduitUser *u, size_t cost)
 {
         IpcSession *s = session_of_user(u);
 
-        s->in_balance += (int64_t)cost;
         s->in_owed += cost;
         if (s->in_owed < SESSION_WINDOW_BYTES / 4)
                 return;
+        s->in_balance += (int64_t)s->in_owed; /* what it has not been told it may not use */
         ipc_conn_send(s->conn, &(IpcMessage){.type = IPC_CREDIT,
                                              .session = s->id,
                                              .window = (uint32_t)s->in_owed});
@@ -202,28 +220,48 @@ static const ConduitUserOps user_ops = {
 
 /* ---- life of a session ---- */
 
-static void session_end(IpcSession *s, const char *word, const char *message)
+/* What the application did not take in time; requests of its own are answered all the same. */
+static void drop_held(IpcSession *s, const char *word, const char *message)
+{
+        while (s->held) {
+                HeldFrame *h = s->held;
+                const char *fault;
+                IpcMessage m;
+                size_t used;
+
+                s->held = h->next;
+                if (ipcmsg_decode(h->frame.data, h->frame.len, true, &m, &used, &fault) == 1 &&
+                    m.type == IPC_RESPONSE)
+                        ipc_conn_send_error(s->conn, s->id, m.request, word, message);
+                buf_done_wipe(&h->frame);
+                free(h);
+        }
+}
+
+/* Unlinks and frees; the link or conduit has been left. */
+static void session_free_ipc(IpcSession *s)
 {
         IpcConn *c = s->conn;
 
         for (IpcSession **at = &c->sessions; *at; at = &(*at)->next)
                 if (*at == s) {
                         *at = s->next;
-                        c->n_sessions--;
+                        c->n_opened -= !s->server;
                         break;
                 }
-        if (s->link) /* what waits fails first, so that each request is answered before the state */
-                s->link = peerlink_free(s->link);
-        conduit_remove_user(&s->user);
-        send_state(s, IPC_STATE_CLOSED, word, message);
-        while (s->held) {
-                HeldFrame *h = s->held;
-                s->held = h->next;
-                buf_done_wipe(&h->frame);
-                free(h);
-        }
+        peerlink_free(s->link);
         timer_free(s->stall);
         free(s);
+}
+
+static void session_end(IpcSession *s, const char *word, const char *message)
+{
+        /* What waits fails first, so that each request is answered before the state. */
+        s->link = peerlink_free(s->link);
+        conduit_remove_user(&s->user);
+        drop_held(s, word, message);
+        send_state(s, IPC_STATE_CLOSED, word, message);
+        session_free_ipc(s);
 }
 
 /* The application has not read for too long: a relay would end the session soon anyway. */
@@ -232,6 +270,10 @@ static void on_stall(void *userdata)
         IpcSession *s = userdata;
         HostSession *h = s->host_session;
 
+        if (ipc_conn_is_full(s->conn) && ipc_conn_taken(s->conn) != s->taken) {
+                watch_stall(s); /* slow, but it reads */
+                return;
+        }
         log_warning("an application (uid %u) did not read for %u s: its session ends", s->conn->uid,
                     APP_STALL_MSEC / 1000);
         if (h)
@@ -240,7 +282,8 @@ static void on_stall(void *userdata)
                 session_end(s, "timeout", "the application did not read in time");
 }
 
-static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
+/* server NULL: the application opens it. */
+static IpcSession *session_new_ipc(IpcConn *c, const HostServer *server, uint32_t window)
 {
         IpcSession *s;
 
@@ -256,13 +299,14 @@ static IpcSession *session_new_ipc(IpcConn *c, uint32_t window)
         }
         s->conn = c;
         s->id = ++c->last_session;
+        s->server = server;
         s->user.ops = &user_ops;
         s->out_balance = window;
         s->in_balance = SESSION_WINDOW_BYTES;
         s->held_end = &s->held;
         s->next = c->sessions;
         c->sessions = s;
-        c->n_sessions++;
+        c->n_opened += !server;
         return s;
 }
 
@@ -272,7 +316,9 @@ static IpcSession *find_session(IpcConn *c, uint32_t id)
 
         while (s && s->id != id)
                 s = s->next;
-        return s;
+        if (!s && id > c->last_session)
+                ipc_conn_fail(c, "protocol", "there was never such a session");
+        return s; /* NULL also for one that was closed while the frame came: ignored */
 }
 
 static bool window_is_valid(IpcConn *c, uint32_t window)
@@ -297,7 +343,7 @@ static void on_link_state(void *userdata, IpcState state, const char *word, cons
 
 static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
 {
-        IpcSession *s = session_new_ipc(c, m->window);
+        IpcSession *s = session_new_ipc(c, NULL, m->window);
         Buf info = {};
         int r;
 
@@ -320,7 +366,7 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
                                                .json = {.p = (char *)info.data, .n = info.len}});
                 send_state(s, IPC_STATE_CONNECTING, "", "");
         } else {
-                session_end(s, "internal", strerror(-r));
+                session_free_ipc(s); /* the application never heard of it */
         }
         buf_done(&info);
         return r;
@@ -338,7 +384,7 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
         else if (!p)
                 ipc_conn_send_error(c, 0, m->request, "noSuchPeer",
                                     "there is no peer of that name; see `linkctl peers`");
-        else if (c->n_sessions >= IPC_SESSIONS_MAX)
+        else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");
         else if ((r = open_link(c, p, m)) < 0)
@@ -350,17 +396,16 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
 static void on_host_session(HostServer *server, HostSession *h)
 {
         IpcServe *serve = container_of(server, IpcServe, server);
-        IpcSession *s = session_new_ipc(serve->conn, serve->window);
         Device *d = host_find_device(h->host, h->key_id);
+        IpcSession *s = d ? session_new_ipc(serve->conn, server, serve->window) : NULL;
         char id[KEY_ID_TEXT_BYTES];
         Buf info = {};
 
-        if (!s || !d) {
+        if (!s) {
                 log_error("a session could not be told to its application");
                 return; /* its requests get "no request handler" */
         }
         s->host_session = h;
-        s->server = server;
         s->user.roles = server->roles;
         host_key_id_text(h->key_id, id);
         buf_add_str(&info, "{");
@@ -499,9 +544,13 @@ void ipc_session_on_close(IpcConn *c, const IpcMessage *m)
                 session_end(s, "closed", "closed by the application");
 }
 
-static bool json_is_valid(IpcStr json)
+/* false: the connection has been ended, for that is a fault of the frame. */
+static bool json_is_valid(IpcConn *c, IpcStr json)
 {
-        return json_scan_value(json.p, json.n, NULL) == 0;
+        if (json_scan_value(json.p, json.n, NULL) == 0)
+                return true;
+        ipc_conn_fail(c, "protocol", "text that should be JSON is not");
+        return false;
 }
 
 /* What an application may have unanswered, in number; true if one more is fine. */
@@ -526,12 +575,8 @@ static void on_app_request(IpcSession *s, const IpcMessage *m)
 {
         int r;
 
-        if (!json_is_valid(m->json)) {
-                on_credit(&s->user, m->frame_len);
-                ipc_conn_send_error(s->conn, s->id, m->request, "badRequest",
-                                    "the command is not valid JSON");
+        if (!json_is_valid(s->conn, m->json))
                 return;
-        }
         if (!count_request(s->conn, m)) {
                 on_credit(&s->user, m->frame_len);
                 return;
@@ -548,15 +593,8 @@ static void on_app_event(IpcSession *s, const IpcMessage *m)
 {
         int r;
 
-        if (!json_is_valid(m->json)) {
-                on_credit(&s->user, m->frame_len);
-                if (m->request)
-                        ipc_conn_send_error(s->conn, s->id, m->request, "badRequest",
-                                            "the event's data is not valid JSON");
-                else
-                        ipc_conn_fail(s->conn, "protocol", "an EVENT's data is not valid JSON");
+        if (!json_is_valid(s->conn, m->json))
                 return;
-        }
         if (m->request && !count_request(s->conn, m)) {
                 on_credit(&s->user, m->frame_len);
                 return;
@@ -590,8 +628,7 @@ void ipc_session_on_data(IpcConn *c, const IpcMessage *m)
         IpcSession *s = find_session(c, m->session);
 
         if (!s) {
-                /* It may have been closed by us while this frame came. */
-                if (m->session == 0 || m->session > c->last_session)
+                if (m->session == 0) /* a RESPONSE; the codec lets the agent write such */
                         ipc_conn_fail(c, "protocol", "there was never such a session");
                 else if (m->request && m->type != IPC_RESPONSE)
                         ipc_conn_send_error(c, m->session, m->request, "closed",
@@ -623,6 +660,8 @@ void ipc_session_on_credit(IpcConn *c, const IpcMessage *m)
         }
         s->out_balance += (int64_t)m->window;
         release_held(s);
+        if (s->user.blocked)
+                watch_stall(s); /* slow, but it reads */
 }
 
 /* ---- one-shot calls ---- */
@@ -641,6 +680,7 @@ static void ask_end(IpcAsk *k)
         conduit_remove_user(&k->user);
         c->unanswered_bytes -= k->bytes;
         c->n_requests--;
+        ipc_conn_wake(c);
         free(k);
 }
 
@@ -700,14 +740,13 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
         const char *word = NULL, *message = NULL;
         int r;
 
+        if (!json_is_valid(c, m->json))
+                return;
         if (!(c->access & ACCESS_USE))
                 word = "forbidden", message = "this user may not use peers";
         else if (!p)
                 word = "noSuchPeer", message = "there is no peer of that name; see `linkctl peers`";
-        else if (!json_is_valid(m->json))
-                word = "badRequest", message = "the command is not valid JSON";
-        else if (c->n_requests >= IPC_REQUESTS_MAX ||
-                 c->unanswered_bytes > IPC_UNANSWERED_BYTES_MAX)
+        else if (c->n_requests >= IPC_REQUESTS_MAX)
                 word = "tooMany", message = "too many unanswered requests";
         else if ((r = ask_start(c, p, m)) < 0)
                 word = "internal", message = strerror(-r);
@@ -719,7 +758,7 @@ void ipc_session_on_cancel(IpcConn *c, const IpcMessage *m)
 {
         IpcSession *s = find_session(c, m->session);
 
-        if (s && s->user.conduit && conduit_cancel(&s->user, m->request))
+        if (s && conduit_cancel(&s->user, m->request))
                 c->n_requests--;
         for (IpcAsk *k = m->session ? NULL : c->asks; k; k = k->next)
                 if (k->request == m->request) {

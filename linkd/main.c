@@ -12,6 +12,7 @@
 #include "agent.h"
 #include "config.h"
 #include "ipc-server.h"
+#include "limits.h"
 #include "log.h"
 
 LogLevel log_max_level = LOG_LEVEL_INFO;
@@ -19,8 +20,20 @@ LogLevel log_max_level = LOG_LEVEL_INFO;
 typedef struct Daemon {
         uv_loop_t loop;
         uv_signal_t term, interrupt;
+        bool watching;
         Agent *agent;
 } Daemon;
+
+/* Closes everything: the loop then runs out. */
+static void stop(Daemon *d)
+{
+        if (d->watching) {
+                uv_close((uv_handle_t *)&d->term, NULL);
+                uv_close((uv_handle_t *)&d->interrupt, NULL);
+        }
+        if (d->agent)
+                agent_stop(d->agent);
+}
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
@@ -28,19 +41,21 @@ static void on_signal(uv_signal_t *handle, int signum)
 
         log_info("ending on signal %d", signum);
         (void)sd_notify(0, "STOPPING=1"); /* nobody listening is fine */
-        uv_close((uv_handle_t *)&d->term, NULL);
-        uv_close((uv_handle_t *)&d->interrupt, NULL);
-        d->agent = agent_free(d->agent); /* the loop ends when its last handle has closed */
+        stop(d);
 }
 
 static int watch_signals(Daemon *d)
 {
         int r = uv_signal_init(&d->loop, &d->term);
 
-        if (r == 0)
-                r = uv_signal_init(&d->loop, &d->interrupt);
         if (r < 0)
                 return r;
+        r = uv_signal_init(&d->loop, &d->interrupt);
+        if (r < 0) {
+                uv_close((uv_handle_t *)&d->term, NULL);
+                return r;
+        }
+        d->watching = true;
         d->term.data = d->interrupt.data = d;
         r = uv_signal_start(&d->term, on_signal, SIGTERM);
         if (r == 0)
@@ -56,7 +71,7 @@ static void harden_process(void)
         if (prctl(PR_SET_DUMPABLE, 0) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
                 log_warning("cannot turn core dumps off: %s", strerror(errno));
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-                files.rlim_cur = files.rlim_max;
+                files.rlim_cur = MIN(files.rlim_max, (rlim_t)OPEN_FILES_MAX);
                 if (setrlimit(RLIMIT_NOFILE, &files) < 0)
                         log_warning("cannot raise the limit of open files: %s", strerror(errno));
         }
@@ -95,11 +110,10 @@ static int run(const Config *config)
         }
         r = start(&d, config);
         if (r < 0)
-                d.agent = agent_free(d.agent);
-        if (r < 0)
-                uv_stop(&d.loop);
-        (void)uv_run(&d.loop, r < 0 ? UV_RUN_NOWAIT : UV_RUN_DEFAULT); /* 0: nothing is left */
-        if (uv_loop_close(&d.loop) < 0 && r == 0)
+                stop(&d);
+        (void)uv_run(&d.loop, UV_RUN_DEFAULT); /* 0: nothing is left */
+        d.agent = agent_free(d.agent);
+        if (uv_loop_close(&d.loop) < 0)
                 log_error("the event loop did not end cleanly");
         return r;
 }

@@ -119,6 +119,8 @@ int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, cha
         return 0;
 }
 
+static void update_peer(Peer *p, const char *cause);
+
 int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks)
 {
         Peer *fresh = peer_alloc(p->agent);
@@ -145,9 +147,9 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
                 size_t n = p->n_uplinks;
                 p->n_uplinks = fresh->n_uplinks;
                 fresh->n_uplinks = n;
-                if (p->state == PEER_REVOKED)
-                        p->state = PEER_IDLE;
+                p->revoked = false;
                 p->cause[0] = '\0';
+                update_peer(p, NULL);
         }
         peer_free(fresh);
         return r;
@@ -188,6 +190,8 @@ int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text)
                 r = -EBADMSG;
         if (r == 0)
                 r = load_uplinks(p, v[3]);
+        if (r == 0 && agent_find_peer(a, p->name, strlen(p->name)))
+                r = -EBADMSG; /* a copy of a record */
         if (r < 0) {
                 peer_free(p);
                 return r;
@@ -235,22 +239,34 @@ int peer_remove(Peer *p)
 
 /* ---- managed connections ---- */
 
+static PeerState state_of_link(const PeerLink *l)
+{
+        switch (l->state) {
+        case IPC_STATE_CONNECTED:
+                return PEER_CONNECTED;
+        case IPC_STATE_CONNECTING:
+        case IPC_STATE_RECONNECTING:
+                return l->round_failed                      ? PEER_UNREACHABLE
+                       : l->state == IPC_STATE_RECONNECTING ? PEER_RECONNECTING
+                                                            : PEER_CONNECTING;
+        case IPC_STATE_CLOSED:
+                break;
+        }
+        return PEER_IDLE;
+}
+
 /* The peer's state is that of its best link. */
 static void update_peer(Peer *p, const char *cause)
 {
-        PeerState state = p->state == PEER_REVOKED ? PEER_REVOKED : PEER_IDLE;
+        static const uint8_t rank[] = {
+                [PEER_IDLE] = 0,         [PEER_REVOKED] = 1,    [PEER_UNREACHABLE] = 2,
+                [PEER_RECONNECTING] = 3, [PEER_CONNECTING] = 4, [PEER_CONNECTED] = 5,
+        };
+        PeerState state = p->revoked ? PEER_REVOKED : PEER_IDLE;
 
-        for (const PeerLink *l = p->links; l; l = l->next) {
-                if (l->state == IPC_STATE_CONNECTED) {
-                        state = PEER_CONNECTED;
-                        break;
-                }
-                if (l->state == IPC_STATE_CLOSED)
-                        continue;
-                state = l->round_failed                      ? PEER_UNREACHABLE
-                        : l->state == IPC_STATE_RECONNECTING ? PEER_RECONNECTING
-                                                             : PEER_CONNECTING;
-        }
+        for (const PeerLink *l = p->links; l; l = l->next)
+                if (rank[state_of_link(l)] > rank[state])
+                        state = state_of_link(l);
         if (state == PEER_CONNECTED)
                 p->cause[0] = '\0';
         else if (cause)
@@ -301,6 +317,14 @@ static void close_links(Peer *p, const char *word, const char *cause)
         }
 }
 
+static void back_off(PeerLink *l)
+{
+        timer_start(l->timer,
+                    backoff_draw_msec(l->failures, PEER_BACKOFF_MIN_MSEC, PEER_BACKOFF_MAX_MSEC));
+        if (l->failures < 16)
+                l->failures++;
+}
+
 static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
                          const Credential *credential, size_t uplink, const char *cause)
 {
@@ -312,11 +336,11 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         l->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                p->last_uplink = uplink;
-                l->failures = 0;
+                if (uplink < p->n_uplinks) /* the list may have been replaced meanwhile */
+                        p->last_uplink = uplink;
+                l->connected_msec = uv_now(p->agent->loop);
                 l->round_failed = false;
-                if (p->state == PEER_REVOKED)
-                        p->state = PEER_CONNECTING;
+                p->revoked = false;
                 r = conduit_attach(l->conduit, ws, keys);
                 if (r == 0)
                         set_state(l, IPC_STATE_CONNECTED,
@@ -325,8 +349,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
                         timer_start(l->timer, PEER_BACKOFF_MAX_MSEC);
                 return;
         case CONNECTOR_REVOKED:
-                p->state = PEER_REVOKED;
-                p->since = time(NULL);
+                p->revoked = true;
                 log_warning("peer %s: the host has revoked this machine's credential", p->name);
                 close_link(l, "revoked",
                            "the host has revoked this machine's credential; pair again");
@@ -334,10 +357,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:
                 l->round_failed = true;
-                timer_start(l->timer, backoff_draw_msec(l->failures, PEER_BACKOFF_MIN_MSEC,
-                                                        PEER_BACKOFF_MAX_MSEC));
-                if (l->failures < 16)
-                        l->failures++;
+                back_off(l);
                 set_state(l, l->state == IPC_STATE_CONNECTING ? IPC_STATE_RECONNECTING : l->state,
                           "unreachable", cause);
                 return;
@@ -359,7 +379,9 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
 {
         PeerLink *l = userdata;
 
-        timer_start(l->timer, backoff_draw_msec(0, PEER_BACKOFF_MIN_MSEC, PEER_BACKOFF_MAX_MSEC));
+        if (uv_now(l->peer->agent->loop) - l->connected_msec >= STOOD_MSEC)
+                l->failures = 0; /* else: a host that hangs up at once is not dialed in a circle */
+        back_off(l);
         set_state(l, IPC_STATE_RECONNECTING, word, reason);
 }
 
@@ -450,12 +472,17 @@ static void on_ask_timer(void *userdata)
         AskLink *k = userdata;
         uint64_t now = uv_now(k->peer->agent->loop);
 
-        if (!k->link->conduit)
+        if (!k->link->conduit) {
                 asklink_free(k); /* closed: revoked */
-        else if (conduit_is_idle(k->link->conduit) && now >= k->used_msec + ASK_KEEP_MSEC)
+                return;
+        }
+        if (!conduit_is_idle(k->link->conduit))
+                k->used_msec = now;
+        if (now >= k->used_msec + ASK_KEEP_MSEC) {
                 asklink_free(k);
-        else
-                timer_start(k->timer, ASK_KEEP_MSEC / 4);
+                return;
+        }
+        timer_start(k->timer, ASK_KEEP_MSEC / 4);
 }
 
 static void on_ask_state(void *userdata, IpcState state, const char *word, const char *cause)

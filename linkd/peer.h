@@ -33,6 +33,8 @@ struct Peer {
         size_t last_uplink; /* the one that last worked */
         time_t created_at, since;
         PeerState state;
+        bool revoked; /* the last word of the host; until a connect succeeds or it is paired again
+                       */
         char cause[200];
         PeerLink *links;
         AskLink *asks;
@@ -50,7 +52,8 @@ struct PeerLink {
         Connector *connector;
         Timer *timer;
         unsigned failures;
-        bool round_failed; /* since it was last connected */
+        uint64_t connected_msec; /* on the loop's clock */
+        bool round_failed;       /* since it was last connected */
         PeerLinkFunc func;
         void *userdata;
         time_t since;

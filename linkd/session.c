@@ -21,7 +21,7 @@ struct Session {
         void *userdata;
         bool framed, held, ended;
         Timer *idle;
-        uint64_t last_traffic_msec; /* of anything but a keepalive */
+        uint64_t last_traffic_msec; /* either way, of anything but a keepalive */
         uint64_t last_sent_msec;
         uint64_t sent, written; /* messages */
 };
@@ -42,6 +42,31 @@ static void end_bad(Session *s, const char *reason)
         end(s, "badPeer", reason);
 }
 
+static int send_frame(Session *s, const void *plain, size_t plain_len, uint64_t *ret_seq)
+{
+        size_t len = plain_len + SEAL_TAG_BYTES;
+        WsMessage *m;
+        int r;
+
+        if (!s->ws)
+                return -ENOTCONN;
+        if (len > LINK_MESSAGE_MAX)
+                return -EMSGSIZE;
+        m = ws_message_new(len, false);
+        if (!m)
+                return -ENOMEM;
+        r = seal_frame(&s->keys->send, plain, plain_len, m->data);
+        if (r < 0) {
+                ws_message_free(m);
+                return r;
+        }
+        s->last_sent_msec = uv_now(s->loop);
+        r = ws_send(s->ws, m);
+        if (r == 0)
+                *ret_seq = ++s->sent;
+        return r;
+}
+
 /* ---- time ---- */
 
 static void on_idle(void *userdata)
@@ -55,10 +80,7 @@ static void on_idle(void *userdata)
                 return;
         }
         if (s->held && now >= s->last_sent_msec + SESSION_KEEPALIVE_MSEC) {
-                Buf b = {};
-                buf_add_str(&b, keepalive_text);
-                int r = buf_ok(&b) < 0 ? -ENOMEM : session_send(s, &b, &seq);
-                buf_done(&b);
+                int r = send_frame(s, keepalive_text, sizeof(keepalive_text) - 1, &seq);
                 if (r < 0)
                         log_debug("session: keepalive not sent: %s", strerror(-r));
         }
@@ -89,7 +111,6 @@ static void take_envelope(Session *s, const Envelope *e)
         case ENVELOPE_REQ:
         case ENVELOPE_RES:
         case ENVELOPE_EVT:
-                s->last_traffic_msec = uv_now(s->loop);
                 s->handler->on_envelope(s->userdata, e);
                 return;
         }
@@ -110,7 +131,10 @@ static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
                 end_bad(s, "a frame failed authentication: it was changed on the way");
                 return;
         }
-        r = envelope_decode(data, len - SEAL_TAG_BYTES, &e);
+        len -= SEAL_TAG_BYTES;
+        if (len != sizeof(keepalive_text) - 1 || memcmp(data, keepalive_text, len) != 0)
+                s->last_traffic_msec = uv_now(s->loop);
+        r = envelope_decode(data, len, &e);
         if (r < 0) {
                 end_bad(s, "the peer sent a malformed envelope");
                 return;
@@ -152,26 +176,10 @@ static const WsHandler ws_handler = {
 
 int session_send(Session *s, const Buf *plain, uint64_t *ret_seq)
 {
-        size_t len = plain->len + SEAL_TAG_BYTES;
-        WsMessage *m;
-        int r;
+        int r = send_frame(s, plain->data, plain->len, ret_seq);
 
-        if (!s->ws)
-                return -ENOTCONN;
-        if (len > LINK_MESSAGE_MAX)
-                return -EMSGSIZE;
-        m = ws_message_new(len, false);
-        if (!m)
-                return -ENOMEM;
-        r = seal_frame(&s->keys->send, plain->data, plain->len, m->data);
-        if (r < 0) {
-                ws_message_free(m);
-                return r;
-        }
-        s->last_sent_msec = uv_now(s->loop);
-        r = ws_send(s->ws, m);
         if (r == 0)
-                *ret_seq = ++s->sent;
+                s->last_traffic_msec = uv_now(s->loop);
         return r;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "limits.h"
+#include "log.h"
 
 enum {
         MASTER_KEY_BYTES = crypto_aead_xchacha20poly1305_ietf_KEYBYTES,
@@ -183,26 +184,66 @@ static int each_entry(Store *s, int (*func)(Store *s, const char *name, void *us
 
 /* ---- opening ---- */
 
-static int make_dir(const char *dir, char **ret_fault)
+/* Makes the directories above a path, as a first start of `linkd --user` needs it. */
+static int make_parents(const char *path)
+{
+        _cleanup_(freep) char *copy = strdup(path);
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *p = copy + 1; *p; p++) {
+                if (*p != '/')
+                        continue;
+                *p = '\0';
+                if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                *p = '/';
+        }
+        return 0;
+}
+
+/* A new directory survives a crash once its name in the one above does. */
+static int sync_parent(int dir_fd)
+{
+        _cleanup_(closep) int fd = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* What is checked is what was opened: the name may lead elsewhere a moment later. */
+static int check_dir(const Store *s, char **ret_fault)
 {
         struct stat st;
 
-        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-                return fault(ret_fault, -errno, "cannot make the state directory %s: %s", dir,
-                             strerror(errno));
-        if (stat(dir, &st) < 0)
-                return fault(ret_fault, -errno, "state directory %s: %s", dir, strerror(errno));
-        if (!S_ISDIR(st.st_mode))
-                return fault(ret_fault, -ENOTDIR, "state directory %s is not a directory", dir);
+        if (fstat(s->dir_fd, &st) < 0)
+                return fault(ret_fault, -errno, "state directory %s: %s", s->dir, strerror(errno));
         if (st.st_uid != geteuid())
                 return fault(ret_fault, -EPERM,
-                             "state directory %s belongs to uid %u, not to uid %u", dir, st.st_uid,
-                             geteuid());
+                             "state directory %s belongs to uid %u, not to uid %u", s->dir,
+                             st.st_uid, geteuid());
         if (st.st_mode & 0077)
                 return fault(ret_fault, -EPERM,
                              "state directory %s is open to others (mode %04o); run: chmod 700 %s",
-                             dir, st.st_mode & 07777, dir);
+                             s->dir, st.st_mode & 07777, s->dir);
         return 0;
+}
+
+static int open_dir(Store *s, char **ret_fault)
+{
+        int r = make_parents(s->dir);
+        bool made = r == 0 && mkdir(s->dir, 0700) == 0;
+
+        if (r == 0 && !made && errno != EEXIST)
+                r = -errno;
+        if (r < 0)
+                return fault(ret_fault, r, "cannot make the state directory %s: %s", s->dir,
+                             strerror(-r));
+        s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->dir_fd < 0)
+                return fault(ret_fault, -errno, "state directory %s: %s", s->dir, strerror(errno));
+        if (made && (r = sync_parent(s->dir_fd)) < 0)
+                log_warning("the directory above %s cannot be synced: %s", s->dir, strerror(-r));
+        return check_dir(s, ret_fault);
 }
 
 static int take_lock(Store *s, char **ret_fault)
@@ -216,6 +257,9 @@ static int take_lock(Store *s, char **ret_fault)
                              s->dir, strerror(errno));
         if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
                 int error = -errno;
+                if (error != -EWOULDBLOCK)
+                        return fault(ret_fault, error, "cannot lock the state directory %s: %s",
+                                     s->dir, strerror(-error));
                 if (read_all(s->lock_fd, pid, sizeof(pid) - 1, &n) < 0 || n == 0)
                         strcpy(pid, "unknown"); /* fits */
                 pid[strspn(pid, "0123456789unkow")] = '\0';
@@ -229,18 +273,40 @@ static int take_lock(Store *s, char **ret_fault)
         return 0;
 }
 
+/* The state directory's own key is a plain file that no one else reads; a dangling link is not "no
+ * key", which would make a new one. */
+static int check_master(int fd, const char *dir, char **ret_fault)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return fault(ret_fault, -errno, "cannot read the master key %s/%s: %s", dir,
+                             master_name, strerror(errno));
+        if (!S_ISREG(st.st_mode) || st.st_mode & 0077)
+                return fault(ret_fault, -EPERM,
+                             "the master key %s/%s must be a file that is closed to others; run: "
+                             "chmod 600 %s/%s",
+                             dir, master_name, dir, master_name);
+        return 0;
+}
+
 static int load_master(Store *s, int dir_fd, const char *dir, const char *name, char **ret_fault)
 {
+        const bool ours = dir_fd == s->dir_fd; /* systemd looks after its credentials itself */
         uint8_t extra;
         size_t n = 0, more = 0;
         int r;
 
-        _cleanup_(closep) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+        _cleanup_(closep) int fd =
+                openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (ours ? O_NOFOLLOW : 0));
         if (fd < 0)
                 return -errno == -ENOENT
                                ? -ENOENT
                                : fault(ret_fault, -errno, "cannot read the master key %s/%s: %s",
                                        dir, name, strerror(errno));
+        r = ours ? check_master(fd, dir, ret_fault) : 0;
+        if (r < 0)
+                return r;
         s->master = secret_new(MASTER_KEY_BYTES);
         if (!s->master)
                 return -ENOMEM;
@@ -294,8 +360,10 @@ static int take_master(Store *s, char **ret_fault)
 
         if (dir) {
                 _cleanup_(closep) int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-                if (fd >= 0)
-                        r = load_master(s, fd, dir, credential_name, ret_fault);
+                if (fd < 0)
+                        return fault(ret_fault, -errno, "credentials directory %s: %s", dir,
+                                     strerror(errno));
+                r = load_master(s, fd, dir, credential_name, ret_fault);
         }
         if (r == -ENOENT)
                 r = load_master(s, s->dir_fd, s->dir, master_name, ret_fault);
@@ -323,13 +391,9 @@ int store_open(Store **ret, const char *dir, char **ret_fault)
         s->dir = strdup(dir);
         if (!s->dir)
                 return -ENOMEM;
-        r = make_dir(dir, ret_fault);
-        if (r < 0)
-                return r;
-        s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (s->dir_fd < 0)
-                return fault(ret_fault, -errno, "state directory %s: %s", dir, strerror(errno));
-        r = take_lock(s, ret_fault);
+        r = open_dir(s, ret_fault);
+        if (r == 0)
+                r = take_lock(s, ret_fault);
         if (r == 0)
                 r = each_entry(s, sweep_temporary, NULL);
         if (r == 0)
@@ -380,7 +444,8 @@ static int read_record(Store *s, const char *name, RecordKind kind, const Record
         *ret_fault = "cannot be read";
         if (!data)
                 return -ENOMEM;
-        _cleanup_(closep) int fd = openat(s->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_(closep) int fd =
+                openat(s->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0 || read_all(fd, data, RECORD_MAX_BYTES + 1, &len) < 0)
                 return -EBADMSG;
         *ret_fault = "is cut short, too long, or of another kind or version";
@@ -485,7 +550,8 @@ int store_read_plain(Store *s, const char *name, size_t max, char **ret, size_t 
 
         if (!text)
                 return -ENOMEM;
-        _cleanup_(closep) int fd = openat(s->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_(closep) int fd =
+                openat(s->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
                 return -errno;
         r = read_all(fd, text, max + 1, &n);

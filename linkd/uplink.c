@@ -48,8 +48,12 @@ static void set_state(Uplink *u, UplinkState state)
 
 static void lost(Uplink *u, unsigned code, const char *reason)
 {
-        uint64_t wait =
-                backoff_draw_msec(u->failures, UPLINK_BACKOFF_MIN_MSEC, UPLINK_BACKOFF_MAX_MSEC);
+        uint64_t wait;
+
+        if (u->state == UPLINK_REGISTERED &&
+            uv_now(u->host->agent->loop) - u->registered_msec >= STOOD_MSEC)
+                u->failures = 0; /* else: a relay that hangs up at once is not dialed in a circle */
+        wait = backoff_draw_msec(u->failures, UPLINK_BACKOFF_MIN_MSEC, UPLINK_BACKOFF_MAX_MSEC);
 
         if (code == CLOSE_REPLACED)
                 wait += UPLINK_REPLACED_MSEC;
@@ -128,7 +132,7 @@ static void on_registered(Uplink *u, const ControlMessage *m)
         if (u->state != UPLINK_REGISTERING || strcmp(m->address, host_address(u->host)) != 0)
                 return; /* not an answer to anything we asked */
         timer_stop(u->timer);
-        u->failures = 0;
+        u->registered_msec = uv_now(u->host->agent->loop);
         u->cause[0] = '\0';
         set_state(u, UPLINK_REGISTERED);
         log_info("uplink %s: registered %s", u->url, host_address(u->host));

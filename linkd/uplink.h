@@ -26,6 +26,7 @@ struct Uplink {
         time_t since;
         char cause[160]; /* of the last loss; empty if none since registered */
         unsigned failures;
+        uint64_t registered_msec; /* on the loop's clock */
         Ws *ws;
         Timer *timer;
         Dialback *dialbacks;

@@ -1,7 +1,9 @@
 #include "ws.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libwebsockets.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 
 #include "liblinkproto/buf.h"
@@ -19,6 +21,8 @@ struct WsLoop {
         uv_loop_t *uv;
         struct lws_context *context;
         struct lws_vhost *plain_vhost, *tls_vhost; /* NULL until first used */
+        Timer *stop_timer;                         /* NULL: not stopping, or stopped */
+        unsigned n_ws;                             /* that exist, orphans included */
 };
 
 /* Liveness is judged by ws_keepalive; the library's timers walk a list (see docs/ARCHITECTURE.md).
@@ -127,6 +131,9 @@ static void destroy(Ws *w)
         buf_done_wipe(&w->rx);
         timer_free(w->timer);
         timer_free(w->ping_timer);
+        if (--w->loop->n_ws == 0 && w->loop->stop_timer)
+                timer_start(w->loop->stop_timer,
+                            0); /* maybe inside libwebsockets: not on its stack */
         free(w);
 }
 
@@ -171,6 +178,7 @@ static Ws *release(Ws *w, bool flush, unsigned code)
         if (w->state == WS_OPEN && w->wsi) {
                 if (!flush)
                         queue_clear(w);
+                ws_pause(w, false); /* the answer to the close frame must be read */
                 w->finish = true;
                 w->finish_code = code;
                 if (w->ping_timer)
@@ -245,12 +253,27 @@ int ws_keepalive(Ws *w, uint64_t interval_msec, uint64_t deadline_msec)
 
 /* ---- libwebsockets' callbacks, one function each ---- */
 
+/* A quiet socket whose path is dead is noticed by TCP's own probes, also where a relay holds us and
+ * answers no ping. */
+static void probe_when_quiet(const Ws *w)
+{
+        const int on = 1, idle_sec = TCP_IDLE_SEC, interval_sec = TCP_PROBE_SEC, n = TCP_PROBES;
+        int fd = (int)lws_get_socket_fd(w->wsi);
+
+        if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_sec, sizeof(interval_sec)) < 0 ||
+            setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &n, sizeof(n)) < 0)
+                log_debug("ws %s: no TCP probes: %s", w->url.origin, strerror(errno));
+}
+
 static int on_established(Ws *w)
 {
         if (!w->handler)
                 return -1;
         w->state = WS_OPEN;
         timer_stop(w->timer);
+        probe_when_quiet(w);
         if (w->paused)
                 lws_rx_flow_control(w->wsi, 0);
         w->handler->on_open(w->userdata);
@@ -313,6 +336,8 @@ static int on_writable(Ws *w)
         }
         if (lws_write(w->wsi, m->data, m->len, m->text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
                 return -1;
+        if (!w->owned)
+                timer_start(w->timer, FLUSH_MSEC); /* the deadline is for each message */
         if ((w->queue || w->finish) && lws_callback_on_writable(w->wsi) < 0)
                 return -1;
         if (w->handler && w->handler->on_written)
@@ -414,13 +439,15 @@ static void try_next_address(Ws *w)
 {
         char address[64];
 
-        while (w->owned && w->next_address) {
+        while (w->owned && w->state != WS_CLOSED && w->next_address) {
                 struct addrinfo *ai = w->next_address;
                 struct lws_client_connect_info info = {
                         .context = w->loop->context,
                         .address = address,
                         .port = w->url.port,
-                        .ssl_connection = w->url.tls ? LCCSCF_USE_SSL : 0,
+                        /* A relay does not send us on to somebody of its choice. */
+                        .ssl_connection =
+                                (w->url.tls ? LCCSCF_USE_SSL : 0) | LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
                         .path = w->path,
                         .host = w->url.origin,
                         .vhost = vhost_of(w->loop, w->url.tls),
@@ -468,10 +495,17 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *resu
         try_next_address(w);
 }
 
+static bool is_numeric(const char *host)
+{
+        struct in6_addr a;
+
+        return inet_pton(AF_INET, host, &a) == 1 || inet_pton(AF_INET6, host, &a) == 1;
+}
+
 int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
             const WsHandler *handler, void *userdata)
 {
-        const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
         char port[8];
         Ws *w = calloc(1, sizeof(*w));
         int r;
@@ -489,8 +523,12 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
                 free(w);
                 return r < 0 ? r : -ENOMEM;
         }
+        l->n_ws++;
         (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
         (void)snprintf(port, sizeof(port), "%u", w->url.port);
+        /* With AI_ADDRCONFIG, [::1] would not be an address on a machine without IPv6 elsewhere. */
+        if (!is_numeric(w->url.host))
+                hints.ai_flags = AI_ADDRCONFIG;
         r = uv_getaddrinfo(l->uv, &w->resolver, on_resolved, w->url.host, port, &hints);
         if (r < 0) {
                 destroy(w);
@@ -553,6 +591,9 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
         if (!l)
                 return -ENOMEM;
         lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
+        /* libwebsockets would send every connection, loopback too, through this proxy. */
+        if (unsetenv("http_proxy") < 0)
+                log_warning("cannot clear http_proxy: %s", strerror(errno));
         l->uv = loop;
         l->context = lws_create_context(&info);
         if (!l->context) {
@@ -561,6 +602,23 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
         }
         *ret = l;
         return 0;
+}
+
+static void on_stop_timer(void *userdata)
+{
+        WsLoop *l = userdata;
+
+        l->stop_timer = timer_free(l->stop_timer);
+        lws_context_destroy(l->context);
+}
+
+void ws_loop_stop(WsLoop *l)
+{
+        l->stop_timer = timer_new(l->uv, on_stop_timer, l);
+        if (l->stop_timer)
+                timer_start(l->stop_timer, l->n_ws ? STOP_MSEC : 0);
+        else
+                lws_context_destroy(l->context);
 }
 
 WsLoop *ws_loop_free(WsLoop *l)

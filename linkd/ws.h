@@ -31,7 +31,11 @@ typedef struct WsMessage {
 
 /* 0 or negative errno. loop must outlive it. */
 int ws_loop_new(WsLoop **ret, uv_loop_t *loop) _must_use_;
-/* Ends all connections. Their owners have freed them before. */
+/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC,
+ * then libwebsockets closes what is left. The uv loop runs until that is done. */
+void ws_loop_stop(WsLoop *l);
+/* Only after ws_loop_stop and once the uv loop has nothing left to run: libwebsockets gives its
+ * memory back at a second call that finds the loop drained. NULL is fine. */
 WsLoop *ws_loop_free(WsLoop *l);
 
 /* Starts to connect to a normalized relay URL at /v1/link?a=ADDRESS (address NULL: no query).
@@ -57,8 +61,8 @@ size_t ws_queued_bytes(const Ws *w);
 /* Stops or resumes reading from the network. A message or two that were read may still come. */
 void ws_pause(Ws *w, bool paused);
 
-/* Ends it without a further callback: what is queued is sent first (for FLUSH_MSEC at most), then a
- * close frame 1000. NULL is fine. */
+/* Ends it without a further callback: what is queued is sent first (FLUSH_MSEC a message at most),
+ * then a close frame 1000. NULL is fine. */
 Ws *ws_free(Ws *w);
 /* The same, but what is queued is dropped. code: close code to send. */
 Ws *ws_kill(Ws *w, unsigned code);

@@ -1,0 +1,49 @@
+/* The agent, as the verbs see it: one connection, calls with documents, and its errors in words. */
+#pragma once
+
+#include <jansson.h>
+
+#include <linkipc.h>
+#include "output.h"
+#include "verb.h"
+
+static inline void agent_unrefp(linkipc **l)
+{
+        (void)linkipc_unref(*l); /* returns NULL */
+}
+#define _cleanup_link_ _cleanup_(agent_unrefp)
+
+static inline void agent_session_unrefp(linkipc_session **s)
+{
+        (void)linkipc_session_unref(*s); /* returns NULL */
+}
+#define _cleanup_session_ _cleanup_(agent_session_unrefp)
+
+static inline void agent_json_freep(json_t **v)
+{
+        json_decref(*v);
+}
+#define _cleanup_json_ _cleanup_(agent_json_freep)
+
+/* From now on jansson wipes what it frees: documents hold pairing codes. */
+void agent_wipe_json(void);
+
+/* Connects as the options say. EXIT_OK, or EXIT_FAILED after telling. */
+int agent_open(const Cli *cli, linkipc **ret);
+
+/* Tells the failure r of the last operation on l; what (may be NULL) names the object, as in "peer
+ * home". Returns EXIT_FAILED. */
+int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what);
+/* The same with an error as linkipc tells it. */
+int agent_told(const Cli *cli, int error, const char *word, const char *message, const char *what);
+/* The connection has ended under a verb that wanted to go on. Returns EXIT_FAILED. */
+int agent_lost(const Cli *cli, const linkipc *l);
+
+/* Calls a method with params, which are taken over (NULL: they could not be made for want of
+ * memory). *ret (may be NULL): the answer, an object. EXIT_OK, or EXIT_FAILED after telling. */
+int agent_call(const Cli *cli, const char *method, json_t *params, json_t **ret);
+
+/* Calls a method and prints a list that its answer holds: with --json the array, else a table, or
+ * the line `none` where it is empty. params as for agent_call. */
+int agent_print_list(const Cli *cli, const char *method, json_t *params, const char *member,
+                     const Field *fields, size_t n_fields, const char *none);

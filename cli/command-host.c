@@ -1,0 +1,92 @@
+/* linkctl host list; linkctl uplink add, remove, list */
+#include "agent.h"
+#include "options.h"
+
+static int run_host_list(Cli *cli)
+{
+        static const Field fields[] = {{"NAME", "name"},         {"ADDRESS", "address"},
+                                       {"DEVICES", "devices"},   {"INVITATIONS", "invitations"},
+                                       {"SESSIONS", "sessions"}, {"SERVED", "served"}};
+
+        return agent_print_list(cli, "host.list", json_object(), "hosts", fields,
+                                ELEMENTSOF(fields), "This machine has no host.");
+}
+
+const Verb verb_host_list = {
+        .name = "host list",
+        .summary = "Lists the identities by which others can reach this machine",
+        .run = run_host_list,
+};
+
+/* ---- uplinks ---- */
+
+#define HOST_OPTION                                                                                \
+        {                                                                                          \
+                .name = "host", .value = "NAME", .help = "of this host (default)",                 \
+                .kind = KIND_HOST                                                                  \
+        }
+
+/* Calls a method about an uplink; a sentence on its answer's URL and host. */
+static int change_uplink(Cli *cli, const char *method, const char *done, const char *to)
+{
+        _cleanup_json_ json_t *answer = NULL;
+        json_t *params =
+                json_pack("{s:s, s:s?}", "url", cli->args[0], "host", options_get(cli, "host"));
+        const char *url, *host;
+        int r = agent_call(cli, method, params, &answer);
+
+        if (r != EXIT_OK)
+                return r;
+        if (cli->json)
+                return output_json(cli, answer);
+        url = json_string_value(json_object_get(answer, "url"));
+        host = json_string_value(json_object_get(answer, "host"));
+        printf("%s relay %s %s host %s\n", done, url ? url : cli->args[0], to,
+               host ? host : "default");
+        return EXIT_OK;
+}
+
+static int run_uplink_add(Cli *cli)
+{
+        return change_uplink(cli, "uplink.add", "added", "to");
+}
+
+static int run_uplink_remove(Cli *cli)
+{
+        return change_uplink(cli, "uplink.remove", "removed", "from");
+}
+
+static int run_uplink_list(Cli *cli)
+{
+        static const Field fields[] = {
+                {"RELAY", "url"}, {"STATE", "state"}, {"SINCE", "since"}, {"CAUSE", "cause"}};
+
+        return agent_print_list(cli, "uplink.list",
+                                json_pack("{s:s?}", "host", options_get(cli, "host")), "uplinks",
+                                fields, ELEMENTSOF(fields),
+                                "This host has no relay: add one with `linkctl uplink add URL`.");
+}
+
+const Verb verb_uplink_add = {
+        .name = "uplink add",
+        .summary = "Adds a relay by which the host is reached from now on",
+        .help = "URL is ws://HOST[:PORT] or wss://HOST[:PORT], without a path.\n",
+        .args = {{.name = "URL"}},
+        .options = {HOST_OPTION},
+        .run = run_uplink_add,
+};
+
+const Verb verb_uplink_remove = {
+        .name = "uplink remove",
+        .summary = "Removes a relay from the host",
+        .args = {{.name = "URL", .kind = KIND_UPLINK}},
+        .options = {HOST_OPTION},
+        .run = run_uplink_remove,
+};
+
+const Verb verb_uplink_list = {
+        .name = "uplink list",
+        .summary = "Lists the host's relays and whether they have registered it",
+        .options = {HOST_OPTION},
+        .run = run_uplink_list,
+};

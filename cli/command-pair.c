@@ -1,0 +1,103 @@
+/* linkctl pair */
+#include <unistd.h>
+
+#include "agent.h"
+#include "input.h"
+#include "options.h"
+
+static const char *const piece_options[] = {"address", "code", "code-id", "uplink"};
+
+/* An invitation is given as one link or in pieces, not both. */
+static int check_usage(const Cli *cli)
+{
+        for (size_t i = 0; i < ELEMENTSOF(piece_options); i++)
+                if (cli->args[0] && options_has(cli, piece_options[i]))
+                        return output_usage(cli, "--%s cannot be given beside a link",
+                                            piece_options[i]);
+        if (cli->args[0])
+                return EXIT_OK;
+        if (!options_has(cli, "address") || !options_has(cli, "code") ||
+            !options_has(cli, "uplink"))
+                return output_usage(cli, "give the link of an invitation, or --address, --code and "
+                                         "--uplink");
+        return EXIT_OK;
+}
+
+static json_t *uplinks_of(const Cli *cli)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; list && i < cli->n_given; i++) {
+                if (strcmp(cli->given[i].option->name, "uplink") != 0)
+                        continue;
+                if (json_array_append_new(list, json_string(cli->given[i].value)) < 0) {
+                        json_decref(list);
+                        return NULL;
+                }
+        }
+        return list;
+}
+
+/* EXIT_OK (*ret may be NULL for want of memory), or what was told. */
+static int make_params(const Cli *cli, json_t **ret)
+{
+        _cleanup_(bytes_done) Bytes secret = {};
+        const char *name = options_get(cli, "name");
+        bool by_uri = cli->args[0] != NULL;
+        int r = input_read_secret(cli, by_uri ? cli->args[0] : options_get(cli, "code"),
+                                  by_uri ? "the link" : "the code", &secret);
+
+        if (r != EXIT_OK)
+                return r;
+        *ret = by_uri ? json_pack("{s:s, s:s?}", "uri", secret.p, "name", name)
+                      : json_pack("{s:s, s:s, s:s?, s:o, s:s?}", "address",
+                                  options_get(cli, "address"), "code", secret.p, "codeId",
+                                  options_get(cli, "code-id"), "uplinks", uplinks_of(cli), "name",
+                                  name);
+        return EXIT_OK;
+}
+
+static int print_peer(const Cli *cli, const json_t *peer)
+{
+        static const Field fields[] = {{"name", "name"},
+                                       {"address", "address"},
+                                       {"key id", "keyId"},
+                                       {"relays", "uplinks"}};
+
+        puts("Paired.");
+        return output_record(cli, peer, fields, ELEMENTSOF(fields), "  ");
+}
+
+static int run(Cli *cli)
+{
+        _cleanup_json_ json_t *peer = NULL;
+        json_t *params = NULL;
+        int r = check_usage(cli);
+
+        if (r == EXIT_OK)
+                r = make_params(cli, &params);
+        if (r != EXIT_OK)
+                return r;
+        if (isatty(STDERR_FILENO))
+                output_progress("Pairing; this can take a minute if relays do not answer ...");
+        r = agent_call(cli, "pair", params, &peer);
+        if (r != EXIT_OK)
+                return r;
+        return cli->json ? output_json(cli, peer) : print_peer(cli, peer);
+}
+
+const Verb verb_pair = {
+        .name = "pair",
+        .summary = "Pairs this machine with another one that has opened an invitation",
+        .help = "LINK is what `linkctl invite` shows there; - reads it from stdin. Without a link "
+                "the\n"
+                "address, the code and a relay are needed.\n",
+        .args = {{.name = "LINK", .optional = true}},
+        .options =
+                {{.name = "name", .value = "NAME", .help = "what the other machine is called here"},
+                 {.name = "address", .value = "ADDRESS", .help = "its address"},
+                 {.name = "code", .value = "CODE", .help = "the code; - reads it from stdin"},
+                 {.name = "code-id", .value = "ID", .help = "the code id, if one is shown"},
+                 {.name = "uplink", .value = "URL", .help = "a relay of its own", .repeats = true}},
+        .run = run,
+};

@@ -1,0 +1,142 @@
+#include "verb.h"
+
+#include <stdio.h>
+
+extern const Verb verb_status, verb_host_list, verb_uplink_add, verb_uplink_remove,
+        verb_uplink_list, verb_invite, verb_invitations, verb_uninvite, verb_pair, verb_devices,
+        verb_revoke, verb_peers, verb_peer_show, verb_peer_remove, verb_call, verb_send,
+        verb_listen, verb_serve, verb_completion, verb_names;
+
+const Verb *const verbs[] = {
+        &verb_status, &verb_host_list,   &verb_uplink_add, &verb_uplink_remove, &verb_uplink_list,
+        &verb_invite, &verb_invitations, &verb_uninvite,   &verb_pair,          &verb_devices,
+        &verb_revoke, &verb_peers,       &verb_peer_show,  &verb_peer_remove,   &verb_call,
+        &verb_send,   &verb_listen,      &verb_serve,      &verb_completion,    &verb_names,
+        NULL,
+};
+
+const VerbOption verb_global_options[] = {
+        {.name = "json", .help = "print documents for programs, errors too"},
+        {.name = "socket",
+         .value = "PATH",
+         .help = "where the agent is (default: $LINKD_SOCKET, else this user's, else the system's)",
+         .kind = KIND_FILE},
+        {.name = "user", .help = "this user's agent"},
+        {.name = "system", .help = "the system's agent"},
+        {.name = "help", .help = "this text; of a verb: linkctl VERB --help"},
+        {.name = "version", .help = "the version of linkctl"},
+        {},
+};
+
+const Verb *verb_find(const char *name)
+{
+        for (const Verb *const *v = verbs; *v; v++)
+                if (strcmp((*v)->name, name) == 0)
+                        return *v;
+        return NULL;
+}
+
+static bool is_of_group(const Verb *v, const char *group)
+{
+        size_t n = strlen(group);
+
+        return strncmp(v->name, group, n) == 0 && v->name[n] == ' ';
+}
+
+bool verb_is_group(const char *word)
+{
+        for (const Verb *const *v = verbs; *v; v++)
+                if (is_of_group(*v, word))
+                        return true;
+        return false;
+}
+
+int verb_group_length(const Verb *v)
+{
+        size_t n = strcspn(v->name, " ");
+
+        return v->name[n] ? (int)n : 0;
+}
+
+bool verb_is_first_of_group(const Verb *const *at)
+{
+        size_t n = (size_t)verb_group_length(*at);
+
+        for (const Verb *const *v = verbs; v < at; v++)
+                if (strncmp((*v)->name, (*at)->name, n + 1) == 0)
+                        return false;
+        return n > 0;
+}
+
+const char *verb_kind_name(Kind kind)
+{
+        static const char *const names[] = {
+                [KIND_TEXT] = "text",       [KIND_FILE] = "file",
+                [KIND_COMMAND] = "command", [KIND_PEER] = "peers",
+                [KIND_HOST] = "hosts",      [KIND_DEVICE] = "devices",
+                [KIND_UPLINK] = "uplinks",  [KIND_INVITATION] = "invitations",
+                [KIND_SHELL] = "shells",
+        };
+
+        return names[kind];
+}
+
+static void print_synopsis(const Verb *v)
+{
+        printf("linkctl %s", v->name);
+        for (const VerbArg *a = v->args; a->name; a++)
+                printf(a->optional ? " [%s]" : " %s", a->name);
+        for (const VerbOption *o = v->options; o->name; o++)
+                printf(o->value ? " [--%s %s]" : " [--%s]", o->name, o->value ? o->value : "");
+        putchar('\n');
+}
+
+static void print_options(FILE *f, const VerbOption *options)
+{
+        for (const VerbOption *o = options; o->name; o++) {
+                char left[64];
+                (void)snprintf(left, sizeof(left), o->value ? "--%s %s" : "--%s", o->name,
+                               o->value ? o->value : ""); /* the table's own: it fits */
+                fprintf(f, "  %-18s %s%s\n", left, o->help, o->repeats ? "; may be repeated" : "");
+        }
+}
+
+void verb_print_help(const Verb *v)
+{
+        fputs("Usage: ", stdout);
+        print_synopsis(v);
+        printf("%s.\n", v->summary);
+        if (v->help)
+                printf("\n%s", v->help);
+        if (v->options[0].name)
+                putchar('\n');
+        print_options(stdout, v->options);
+        fputs("\nEvery verb also takes --json, --socket PATH, --user and --system.\n", stdout);
+}
+
+static void print_summary(FILE *f, const Verb *v)
+{
+        if (!v->hidden)
+                fprintf(f, "  %-16s %s\n", v->name, v->summary);
+}
+
+void verb_print_group_help(const char *group)
+{
+        printf("Usage: linkctl %s VERB\n\n", group);
+        for (const Verb *const *v = verbs; *v; v++)
+                if (is_of_group(*v, group))
+                        print_summary(stdout, *v);
+        printf("\nSee: linkctl %s VERB --help\n", group);
+}
+
+void verb_print_overview(FILE *f)
+{
+        fputs("Usage: linkctl [OPTION]... VERB [ARGUMENT]...\n"
+              "Controls linkd, the agent of Link, and talks to machines through it.\n\n",
+              f);
+        for (const Verb *const *v = verbs; *v; v++)
+                print_summary(f, *v);
+        fputs("\nOptions, before or after the verb:\n", f);
+        print_options(f, verb_global_options);
+        fputs("\nExit status: 0 done, 1 it failed (stderr says why), 2 wrong usage.\n", f);
+}

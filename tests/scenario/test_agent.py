@@ -1,0 +1,333 @@
+#!/usr/bin/python3
+"""The main job with the real programs over loopback: relays, agents, linkctl."""
+
+import asyncio
+import json
+import os
+import pathlib
+import sys
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import agentkit  # noqa: E402
+from agentkit import Failed, World  # noqa: E402
+
+from linkv1 import relay as v1_relay  # noqa: E402
+
+NUMBERS = '{"n":123456789012345678901234567890,"f":1.0}'
+TEXTS = (
+    NUMBERS,
+    '1e400', '-0.0', '1.0', '1E+2', '"\\u00e9\\ud83d\\ude00\\/"', '"\u00e9\U0001f600"', '"\\ud800"',
+    '{"b":1,"a":2,"b":3}', '[ 1 ,\t2 ]', '{"\\u0061":"\\u0000"}', 'null', '""', '{}',
+    '{"deep":' + "[" * 200 + "]" * 200 + "}",
+)
+
+
+class Story(World):
+    """All of it in one go; runs under valgrind in scripts/check."""
+
+    def test_story(self):
+        relay = self.relay()
+        home, laptop, server = self.paired(relay)
+        self.assertEqual(laptop.ctl("call", "home", NUMBERS), NUMBERS + "\n")
+        laptop.ctl("send", "home", '{"hello":1}')
+        port = relay.port
+        relay.kill()
+        self.ended(relay)
+        relay = self.relay(port)
+        home.wait_registered()
+        self.assertEqual(laptop.ctl("call", "home", '"again"'), '"again"\n')
+        device = home.json("devices")[0]
+        self.assertEqual(device["label"], "laptop")
+        home.ctl("revoke", device["keyId"])
+        self.fails("revoked", laptop, "call", "home", "1")
+        self.assertEqual(home.json("devices"), [])
+        server.stop()
+        self.ended(server)
+
+
+class Pairing(World):
+    def setUp(self):
+        super().setUp()
+        self.r = self.relay()
+        self.home, self.laptop = self.agent("home"), self.agent("laptop")
+        self.home.ctl("uplink", "add", self.r.url)
+        self.home.wait_registered()
+        self.address = self.home.json("status")["hosts"][0]["address"]
+
+    def pair(self, code, code_id=None, name="home", agent=None):
+        words = ["pair", "--address", self.address, "--code", "-", "--uplink", self.r.url, "--name", name]
+        if code_id:
+            words += ["--code-id", code_id]
+        return (agent or self.laptop).ctl("--json", *words, stdin=(code + "\n").encode())
+
+    def pair_fails(self, word, code, code_id=None):
+        with self.assertRaises(Failed) as caught:
+            self.pair(code, code_id)
+        self.assertEqual(caught.exception.word, word, caught.exception)
+
+    def test_with_code_id(self):
+        invitation = self.home.json("invite")
+        self.assertEqual(set(invitation), {"host", "address", "code", "codeId", "uri", "label", "expiresAt"})
+        self.assertEqual(len(invitation["code"]), 6)
+        self.pair(invitation["code"], invitation["codeId"])
+        self.assertEqual(self.laptop.json("peers")[0]["address"], self.address)
+        # It was single use.
+        self.assertEqual(self.home.json("invitations"), [])
+
+    def test_without_code_id(self):
+        invitation = self.home.json("invite", "--no-id")
+        self.assertIsNone(invitation["codeId"])
+        self.pair(invitation["code"])
+        self.assertEqual(len(self.home.json("devices")), 1)
+
+    def test_a_used_code_is_gone(self):
+        invitation = self.home.json("invite")
+        self.pair(invitation["code"], invitation["codeId"])
+        other = self.agent("other")
+        with self.assertRaises(Failed):
+            self.pair(invitation["code"], invitation["codeId"], agent=other)
+        self.assertEqual(len(self.home.json("devices")), 1)
+
+    def test_a_named_code_is_not_the_unnamed_one(self):
+        named = self.home.json("invite")
+        with self.assertRaises(Failed):
+            self.pair(named["code"])
+        self.pair(named["code"], named["codeId"])
+
+    def test_wrong_code(self):
+        invitation = self.home.json("invite")
+        self.pair_fails("wrongCode", "WRONG2", invitation["codeId"])
+        self.assertEqual(self.home.json("invitations")[0]["failures"], 1)
+        self.assertEqual(self.laptop.json("peers"), [])
+        self.pair(invitation["code"], invitation["codeId"])
+
+    def test_five_wrong_codes_burn_it(self):
+        invitation = self.home.json("invite")
+        other = self.home.json("invite")
+        for _ in range(5):
+            self.pair_fails("wrongCode", "WRONG2", invitation["codeId"])
+        with self.assertRaises(Failed):
+            self.pair(invitation["code"], invitation["codeId"])
+        self.assertEqual(self.home.json("devices"), [])
+        self.assertEqual([i["codeId"] for i in self.home.json("invitations")], [other["codeId"]])
+        self.pair(other["code"], other["codeId"])
+
+    def test_codes_are_taken_as_typed(self):
+        self.home.json("invite", "--no-id", "--code", "Zwölf Boxkämpfer")
+        self.pair_fails("wrongCode", "zwölf boxkämpfer")
+        self.pair("Zwölf Boxkämpfer")
+
+    def test_restart_keeps_identity_devices_and_peers(self):
+        invitation = self.home.json("invite")
+        self.laptop.ctl("pair", invitation["uri"], "--name", "home")
+        for agent in (self.home, self.laptop):
+            agent.stop()
+            self.ended(agent)
+        self.home, self.laptop = self.agent("home"), self.agent("laptop")
+        self.home.wait_registered()
+        self.assertEqual(self.home.json("status")["hosts"][0]["address"], self.address)
+        server = self.add(self.home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        self.assertEqual(self.laptop.ctl("call", "home", "[1]"), "[1]\n")
+
+
+class Calls(World):
+    def test_json_text_arrives_as_it_was_written(self):
+        _, laptop, _ = self.paired(self.relay())
+        for text in TEXTS:
+            got = laptop.ctl("call", "home", "-", stdin=text.encode())
+            self.assertEqual(got, text + "\n")
+
+    def test_not_json_is_refused(self):
+        _, laptop, _ = self.paired(self.relay())
+        for text in ("", "{", "01", "nul", '{"a":1,}', '"\\x"', "1 2", "\ufeff1"):
+            with self.assertRaises(Failed, msg=text):
+                laptop.ctl("call", "home", "-", stdin=text.encode())
+        self.assertEqual(laptop.ctl("call", "home", "1"), "1\n")
+
+    def test_nobody_serves(self):
+        _, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        with self.assertRaises(Failed) as caught:
+            laptop.ctl("call", "home", "1")
+        self.assertIn("no request handler", caught.exception.err)
+
+    def test_serve_exec(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        server = self.add(home.start_ctl("serve", "--exec", "tr a-z A-Z"))
+        server.wait_line("^serving")
+        self.assertEqual(laptop.ctl("call", "home", '"shout"'), '"SHOUT"\n')
+
+    def test_a_second_server_is_busy(self):
+        home, _, _ = self.paired(self.relay())
+        self.fails("busy", home, "serve", "--echo")
+
+    def test_event_with_8_mib_payload(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        payload = pathlib.Path(self.directory) / "payload"
+        payload.write_bytes(os.urandom(8 << 20))
+        listener = self.add(home.start_ctl("listen", "--host", "default"))
+        listener.wait_line("listening")
+        laptop.ctl("send", "home", NUMBERS, "--payload", str(payload))
+        line = listener.wait_line(r'^\{.*"payload"').string
+        self.assertIn(NUMBERS, line)
+        import base64
+        self.assertEqual(base64.b64decode(json.loads(line)["payload"]), payload.read_bytes())
+
+    def test_two_agents_keep_apart(self):
+        home, laptop, _ = self.paired(self.relay())
+        self.assertNotEqual(home.json("status")["hosts"][0]["address"],
+                            laptop.json("status")["hosts"][0]["address"])
+        self.assertEqual(home.json("peers"), [])
+        self.assertEqual(laptop.json("devices"), [])
+
+
+class Drops(World):
+    def restart(self, relay):
+        port = relay.port
+        relay.kill()
+        self.ended(relay)
+        return self.relay(port)
+
+    def test_reconnect_after_a_relay_restart(self):
+        relay = self.relay()
+        home, laptop, _ = self.paired(relay)
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        laptop.wait_peer("home", "connected")
+        for _ in range(2):
+            relay = self.restart(relay)
+            home.wait_registered()
+            laptop.wait_peer("home", "connected")
+            self.assertEqual(laptop.ctl("call", "home", '"back"'), '"back"\n')
+
+    def test_failover(self):
+        first, second = self.relay(), self.relay()
+        home, laptop, _ = self.paired(first, second)
+        self.assertEqual(laptop.ctl("call", "home", "1"), "1\n")
+        first.kill()
+        self.ended(first)
+        self.assertEqual(laptop.ctl("call", "home", "2"), "2\n")
+        first = self.relay(first.port)
+        home.wait_registered(2)
+        second.kill()
+        self.ended(second)
+        self.assertEqual(laptop.ctl("call", "home", "3"), "3\n")
+
+    def test_a_request_in_flight_is_answered_after_the_drop(self):
+        relay = self.relay()
+        home, laptop, server = self.paired(relay)
+        server.stop()
+        self.ended(server)
+        # The command waits for a file: the request is in flight until this test says go.
+        started, go = (pathlib.Path(self.directory) / n for n in ("started", "go"))
+        os.mkfifo(started)
+        server = self.add(home.start_ctl(
+            "serve", "--exec", f"[ -e {go} ] || {{ echo > {started}; sleep 1000; }}; cat"))
+        server.wait_line("^serving")
+        call = self.add(laptop.start_ctl("call", "home", '"in flight"', "--timeout", "50"))
+        with open(started):  # opens when the command has got the request
+            pass
+        go.touch()
+        relay = self.restart(relay)
+        call.wait_line('^"in flight"$')
+        self.assertEqual(call.process.wait(agentkit.LIMIT_SEC), 0)
+
+    def test_revoke_ends_the_live_session_and_refuses_the_next(self):
+        home, laptop, _ = self.paired(self.relay())
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        laptop.wait_peer("home", "connected")
+        home.ctl("revoke", "laptop")
+        listener.wait_line("revoked")
+        self.assertNotEqual(listener.process.wait(agentkit.LIMIT_SEC), 0)
+        self.ended(listener)
+        laptop.wait_peer("home", "revoked")
+        self.fails("revoked", laptop, "call", "home", "1")
+        home.stop()
+        self.ended(home)
+        home = self.agent("home")  # it stays out across a restart
+        home.wait_registered()
+        self.fails("revoked", laptop, "call", "home", "1")
+
+
+class V1Relay:
+    """The small relay of tests/compat in a thread, with what it does wrong."""
+
+    def __init__(self, **misbehaviour):
+        self.wrong = v1_relay.Misbehaviour(**misbehaviour)
+        self.relay = v1_relay.Relay(v1_relay.Config(ip_rate_per_min=0), self.wrong)
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.call(self.relay.start())
+        self.url = f"ws://127.0.0.1:{self.relay.port}"
+
+    def call(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(agentkit.LIMIT_SEC)
+
+    def stop(self):
+        self.call(self.relay.stop())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(agentkit.LIMIT_SEC)
+
+
+class HostileRelay(World):
+    def v1(self, **misbehaviour):
+        relay = V1Relay(**misbehaviour)
+        self.addCleanup(relay.stop)
+        return relay
+
+    def test_through_somebody_elses_relay(self):
+        _, laptop, _ = self.paired(self.v1())
+        self.assertEqual(laptop.ctl("call", "home", NUMBERS), NUMBERS + "\n")
+
+    def test_a_flipped_bit_ends_the_session(self):
+        relay = self.v1()
+        home, laptop, _ = self.paired(relay)
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        laptop.wait_peer("home", "connected")
+        seen = home.count()
+        # From the next session on: the first sealed frame to the host after F0, F1 and the cap.
+        relay.wrong.flip[(v1_relay.TO_HOST, 3)] = 77
+        with self.assertRaises(Failed):
+            laptop.ctl("call", "home", '"secret"', "--timeout", "3")
+        home.wait_line("session .* ended: .*authenti", seen)
+        relay.wrong.flip.clear()
+        self.assertEqual(laptop.ctl("call", "home", '"clean"'), '"clean"\n')
+
+    def test_a_forged_refusal_of_one_relay_is_not_believed(self):
+        liar, honest = self.v1(forge_refusal=True), self.relay()
+        home, laptop = self.agent("home"), self.agent("laptop")
+        for relay in (liar, honest):
+            home.ctl("uplink", "add", relay.url)
+        home.wait_registered(2)
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving default")
+        laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
+        self.assertEqual(laptop.ctl("call", "home", "1"), "1\n")
+
+    def test_useless_relays_cost_only_themselves(self):
+        honest = self.relay()
+        useless = [self.v1(never_answer=True), self.v1(close_at_once=True),
+                   self.v1(garbage=b"\x81\x7e\xff\xffgarbage")]
+        home, laptop = self.agent("home"), self.agent("laptop")
+        for relay in (*useless, honest):
+            home.ctl("uplink", "add", relay.url)
+        home.wait_registered(1)
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving default")
+        laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
+        self.assertEqual(laptop.ctl("call", "home", "1"), "1\n")
+
+
+if __name__ == "__main__":
+    agentkit.main()
