@@ -46,7 +46,7 @@ static void on_event(linkipc_session *s, const char *data, size_t len, const voi
         if (me->ending)
                 return;
         r = outbox_event(&me->outbox, s, data, payload, payload_len);
-        if (r < 0)
+        if (r < 0 && r != -ECANCELED)
                 output_progress("an event of %s could not be sent back: %s",
                                 linkipc_session_get_label(s), strerror(-r));
 }

@@ -270,7 +270,7 @@ int jobs_prepare(Jobs *js, Loop *loop)
 static void run_job(Job *j, const Loop *loop)
 {
         child_pump(j->child, loop);
-        if (child_reap(j->child)) {
+        if (child_reap(j->child, j->state != JOB_RUNNING)) {
                 answer_ended(j);
                 set_state(j, JOB_GONE);
                 return;

@@ -28,6 +28,7 @@ struct IpcSession {
         size_t in_owed;           /* credit not told yet */
         HeldFrame *held, **held_end;
         Timer *stall;
+        uint64_t taken; /* ipc_conn_taken() when the stall timer was started */
 };
 
 /* This connection as server of a host. */
@@ -49,6 +50,12 @@ struct IpcAsk {
 
 /* ---- to the application ---- */
 
+static void watch_stall(IpcSession *s)
+{
+        s->taken = ipc_conn_taken(s->conn);
+        timer_start(s->stall, APP_STALL_MSEC);
+}
+
 static void update_blocked(IpcSession *s)
 {
         bool blocked = s->held || s->out_balance <= 0 || ipc_conn_is_full(s->conn);
@@ -57,7 +64,7 @@ static void update_blocked(IpcSession *s)
                 return;
         s->user.blocked = blocked;
         if (blocked)
-                timer_start(s->stall, APP_STALL_MSEC);
+                watch_stall(s);
         else
                 timer_stop(s->stall);
         if (s->user.conduit)
@@ -125,6 +132,13 @@ static IpcSession *session_of_user(ConduitUser *u)
 
 static void on_request(ConduitUser *u, uint32_t number, JsonSlice cmd)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + cmd.n)) {
+                int r = conduit_respond(u, number, false,
+                                        ipc_str("\"the request is too large for its handler\""), 0);
+                if (r < 0)
+                        log_debug("an error answer was not sent: %s", strerror(-r));
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_REQUEST,
                                                   .request = number,
                                                   .json = {.p = cmd.p, .n = cmd.n}});
@@ -140,6 +154,10 @@ static void on_cancel(ConduitUser *u, uint32_t number)
 
 static void on_event(ConduitUser *u, JsonSlice data, const uint8_t *payload, size_t len)
 {
+        if (!ipc_conn_takes(session_of_user(u)->conn, 4 + data.n + len)) {
+                log_warning("an event is larger than its application takes: dropped");
+                return;
+        }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_EVENT,
                                                   .json = {.p = data.p, .n = data.n},
                                                   .payload = payload,
@@ -180,10 +198,10 @@ static void on_credit(ConduitUser *u, size_t cost)
 {
         IpcSession *s = session_of_user(u);
 
-        s->in_balance += (int64_t)cost;
         s->in_owed += cost;
         if (s->in_owed < SESSION_WINDOW_BYTES / 4)
                 return;
+        s->in_balance += (int64_t)s->in_owed; /* what it has not been told it may not use */
         ipc_conn_send(s->conn, &(IpcMessage){.type = IPC_CREDIT,
                                              .session = s->id,
                                              .window = (uint32_t)s->in_owed});
@@ -202,7 +220,26 @@ static const ConduitUserOps user_ops = {
 
 /* ---- life of a session ---- */
 
-static void session_end(IpcSession *s, const char *word, const char *message)
+/* What the application did not take in time; requests of its own are answered all the same. */
+static void drop_held(IpcSession *s, const char *word, const char *message)
+{
+        while (s->held) {
+                HeldFrame *h = s->held;
+                const char *fault;
+                IpcMessage m;
+                size_t used;
+
+                s->held = h->next;
+                if (ipcmsg_decode(h->frame.data, h->frame.len, true, &m, &used, &fault) == 1 &&
+                    m.type == IPC_RESPONSE)
+                        ipc_conn_send_error(s->conn, s->id, m.request, word, message);
+                buf_done_wipe(&h->frame);
+                free(h);
+        }
+}
+
+/* Unlinks and frees; the link or conduit has been left. */
+static void session_free_ipc(IpcSession *s)
 {
         IpcConn *c = s->conn;
 
@@ -212,18 +249,19 @@ static void session_end(IpcSession *s, const char *word, const char *message)
                         c->n_opened -= !s->server;
                         break;
                 }
-        if (s->link) /* what waits fails first, so that each request is answered before the state */
-                s->link = peerlink_free(s->link);
-        conduit_remove_user(&s->user);
-        send_state(s, IPC_STATE_CLOSED, word, message);
-        while (s->held) {
-                HeldFrame *h = s->held;
-                s->held = h->next;
-                buf_done_wipe(&h->frame);
-                free(h);
-        }
+        peerlink_free(s->link);
         timer_free(s->stall);
         free(s);
+}
+
+static void session_end(IpcSession *s, const char *word, const char *message)
+{
+        /* What waits fails first, so that each request is answered before the state. */
+        s->link = peerlink_free(s->link);
+        conduit_remove_user(&s->user);
+        drop_held(s, word, message);
+        send_state(s, IPC_STATE_CLOSED, word, message);
+        session_free_ipc(s);
 }
 
 /* The application has not read for too long: a relay would end the session soon anyway. */
@@ -232,6 +270,10 @@ static void on_stall(void *userdata)
         IpcSession *s = userdata;
         HostSession *h = s->host_session;
 
+        if (ipc_conn_is_full(s->conn) && ipc_conn_taken(s->conn) != s->taken) {
+                watch_stall(s); /* slow, but it reads */
+                return;
+        }
         log_warning("an application (uid %u) did not read for %u s: its session ends", s->conn->uid,
                     APP_STALL_MSEC / 1000);
         if (h)
@@ -324,7 +366,7 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
                                                .json = {.p = (char *)info.data, .n = info.len}});
                 send_state(s, IPC_STATE_CONNECTING, "", "");
         } else {
-                session_end(s, "internal", strerror(-r));
+                session_free_ipc(s); /* the application never heard of it */
         }
         buf_done(&info);
         return r;
@@ -618,6 +660,8 @@ void ipc_session_on_credit(IpcConn *c, const IpcMessage *m)
         }
         s->out_balance += (int64_t)m->window;
         release_held(s);
+        if (s->user.blocked)
+                watch_stall(s); /* slow, but it reads */
 }
 
 /* ---- one-shot calls ---- */

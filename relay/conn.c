@@ -8,29 +8,45 @@
 
 /* ---- life ---- */
 
+/* The cheapest end: no state stays behind, here or in the kernel. */
+static void refuse(int fd)
+{
+        const struct linger reset = {.l_onoff = 1};
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset,
+                         sizeof(reset)); /* else it waits a minute */
+        (void)close(fd);
+}
+
 int conn_new(Relay *r, int fd, const struct sockaddr *sa)
 {
         IpKey key = ip_key_of_sockaddr(sa);
+        const IpCaps caps = {r->config.max_connections_per_ip, r->config.accepts_per_sec_per_ip};
         Conn *c = calloc(1, sizeof(*c));
         int err;
 
         if (!c) {
-                (void)close(fd);
+                refuse(fd);
                 return -ENOMEM;
         }
         c->relay = r;
         c->fd = fd;
         c->deadline = DEADLINE_NONE;
-        c->ip = iptable_open(&r->ips, &key);
-        err = c->ip ? socket_init(c) : -EUSERS;
+        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &c->ip);
+        if (err == 0)
+                err = socket_init(c);
         if (err < 0) {
                 if (c->ip)
                         iptable_close(&r->ips, c->ip, relay_now_msec(r));
-                (void)close(fd);
+                refuse(fd);
                 free(c);
                 return err;
         }
         r->n_conns++;
+        if (r->n_heads++ >= HEADS_MAX) {
+                relay_count_refusal(r, REFUSED_HEADS);
+                conn_drop(TAILQ_FIRST(&r->deadlines[DEADLINE_HEAD]));
+        }
         TAILQ_INSERT_TAIL(&r->all, c, in_all);
         conn_set_deadline(c, DEADLINE_HEAD);
         conn_update_watch(c);
@@ -75,6 +91,9 @@ static void leave_open(Conn *c)
 
 static void free_buffers(Conn *c)
 {
+        c->relay->stats.queued_bytes -=
+                c->in_off ? c->in.len : 0; /* payload behind a held header */
+        c->in_off = 0;
         buf_done(&c->in);
         free(c->frame);
         c->frame = NULL;
@@ -94,6 +113,7 @@ void conn_drop(Conn *c)
 {
         if (c->phase == CONN_DEAD)
                 return;
+        c->relay->n_heads -= c->phase == CONN_HEAD;
         leave_open(c);
         c->phase = CONN_DEAD;
         conn_set_deadline(c, DEADLINE_NONE);
@@ -486,6 +506,7 @@ static void sweep_deadlines(Relay *r, uint64_t now_msec)
         static const unsigned msec[N_DEADLINES] = {
                 [DEADLINE_HEAD] = HEAD_MSEC,
                 [DEADLINE_ROLE] = ROLE_MSEC,
+                [DEADLINE_HTTP] = HTTP_MSEC,
                 [DEADLINE_LINGER] = LINGER_MSEC,
         };
         Conn *c;

@@ -43,6 +43,7 @@ typedef enum ConnRole {
 typedef enum ConnDeadline {
         DEADLINE_HEAD,
         DEADLINE_ROLE,
+        DEADLINE_HTTP,
         DEADLINE_LINGER,
         N_DEADLINES,
         DEADLINE_NONE = N_DEADLINES,
@@ -80,7 +81,7 @@ struct Conn {
         WsReceiver rx;
         ControlFrame *frame; /* NULL: no control frame with a payload is under way */
         Buf in;              /* head or control text in pieces; payload behind a held header */
-        size_t in_off;
+        size_t in_off;       /* not 0: payload is kept */
         Buf out;
         size_t out_off;
 

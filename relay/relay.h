@@ -8,8 +8,7 @@
  * < 0) … uv_run(&loop, UV_RUN_DEFAULT);
  *
  * One thread: every function is called from the loop's. The library prints nothing; it tells what
- * happens through config.log. It needs sodium_init() to have been called, and SIGPIPE to be ignored
- * is not necessary. */
+ * happens through config.log. It needs sodium_init() to have been called; it raises no SIGPIPE. */
 #pragma once
 
 #include <uv.h>
@@ -35,6 +34,8 @@ unsigned relay_port(const Relay *r, size_t n);
 /* "ADDRESS:PORT" or the path of the n-th listener, NULL behind the last. */
 const char *relay_listener_name(const Relay *r, size_t n);
 
+/* The config in force; borrowed, until the next relay_reconfigure. */
+const RelayConfig *relay_config(const Relay *r);
 /* Takes a new config over for everything but what is open: allowlist, limits and shaping are in
  * force from now on, also for the links that live. */
 void relay_reconfigure(Relay *r, RelayConfig *config);

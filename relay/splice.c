@@ -119,9 +119,12 @@ void splice_bytes(Conn *c, uint8_t *data, size_t len)
         if (c->held && used < len) {
                 buf_add(&c->in, room, sizeof(room));
                 buf_add(&c->in, data + used, len - used);
-                c->in_off = sizeof(room);
-                if (buf_ok(&c->in) < 0)
+                if (buf_ok(&c->in) < 0) {
                         conn_drop(c);
+                        return;
+                }
+                c->in_off = sizeof(room);
+                c->relay->stats.queued_bytes += c->in.len;
         }
         conn_update_watch(c);
 }
@@ -141,13 +144,18 @@ void splice_resume(Conn *c)
                 uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
                 (void)run_frames(c, data, 0);
         } else {
+                size_t off = c->in_off;
+
                 c->in = (Buf){}; /* closing c must not free what is being read */
-                used = run_frames(c, kept.data + c->in_off, kept.len - c->in_off);
-                c->in_off += used;
-                if (c->phase == CONN_OPEN && c->in_off < kept.len)
+                c->in_off = 0;
+                used = run_frames(c, kept.data + off, kept.len - off);
+                if (c->phase == CONN_OPEN && off + used < kept.len) {
                         c->in = kept;
-                else
+                        c->in_off = off + used;
+                } else {
+                        c->relay->stats.queued_bytes -= kept.len;
                         buf_done(&kept);
+                }
         }
         conn_update_watch(c);
 }
