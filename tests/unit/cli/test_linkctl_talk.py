@@ -298,19 +298,24 @@ class Serving(WithFake):
 
     def test_exec_parallel(self):
         """No more children than allowed; the rest waits its turn; answers come as they are ready."""
-        gate, log = self.path('gate'), self.path('log')
+        gate, ready, log = self.path('gate'), self.path('ready'), self.path('log')
         os.mkfifo(gate)
+        os.mkfifo(ready)
         command = self.script('read -r line\n'
                               f'echo + >>{log}\n'
-                              f'case $line in [12]) read -r go <{gate} ;; esac\n'
+                              f'case $line in [12]) echo >{ready}; read -r go <{gate} ;; esac\n'
                               f'echo - >>{log}\n'
                               'echo "$line"\n')
         p, c, _ = self.serve('--exec', command, '--parallel', '2')
         c.incoming(1)
         for i in range(1, 5):
             c.ask(1, i, str(i))
-        held = os.open(gate, os.O_RDWR)  # open for all of the time, whoever else opens and closes it
+        held, told = (os.open(path, os.O_RDWR) for path in (gate, ready))  # open whoever else closes them
         self.addCleanup(os.close, held)
+        self.addCleanup(os.close, told)
+        for _ in range(2):
+            self.assertTrue(select.select([told], [], [], WAIT_SEC)[0])
+            os.read(told, 1)
         os.write(held, b'go\n')
         first = c.response()[0]
         self.assertIn(first, (1, 2))
