@@ -116,6 +116,7 @@ static int begin_frame(WsReceiver *r, const WsHead *h, uint64_t message_max)
         if (!wsframe_is_control(h->opcode)) {
                 uint64_t before = r->in_message ? r->message : 0;
 
+                message_max = MIN(message_max, (uint64_t)UINT32_MAX); /* what r->message counts */
                 if (r->in_message != (h->opcode == WS_CONTINUATION))
                         return -EPROTO;
                 if (h->length > message_max || before > message_max - h->length)

@@ -78,8 +78,8 @@ typedef enum WsEvent {
 
 void wsreceiver_init(WsReceiver *r, bool is_server);
 /* Takes the next step over data[*at..len). Moves *at. On WS_EVENT_DATA *ret, *ret_len are the
- * payload. message_max: bytes of one data message. A WsEvent; -EPROTO (close 1002); -EMSGSIZE
- * (close 1009). */
+ * payload. message_max: bytes of one data message, of which 2^32-1 are counted at most. A WsEvent;
+ * -EPROTO (close 1002); -EMSGSIZE (close 1009). */
 int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
                     uint8_t **ret, size_t *ret_len) _must_use_;
 

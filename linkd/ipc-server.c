@@ -117,6 +117,7 @@ static void on_written(uv_write_t *req, int status)
 {
         IpcConn *c = container_of(req, IpcConn, write_req);
 
+        c->written += c->writing.len;
         buf_done_wipe(&c->writing);
         if (status < 0 || (c->closing && c->out.len == 0)) {
                 conn_close(c);
@@ -150,12 +151,29 @@ bool ipc_conn_is_full(const IpcConn *c)
         return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
 }
 
+bool ipc_conn_takes(const IpcConn *c, size_t body_len)
+{
+        return body_len <= c->frame_max - IPC_FRAME_MIN;
+}
+
+uint64_t ipc_conn_taken(const IpcConn *c)
+{
+        size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+
+        return c->written + c->writing.len - MIN(left, c->writing.len);
+}
+
 void ipc_conn_send(IpcConn *c, const IpcMessage *m)
 {
         int r;
 
         if (c->closing)
                 return;
+        if (m->request && !ipc_conn_takes(c, m->json.n)) { /* the rest of an answer is short */
+                ipc_conn_send_error(c, m->session, m->request, "tooBig",
+                                    "the answer is larger than this application takes");
+                return;
+        }
         r = ipcmsg_encode(&c->out, m);
         if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
@@ -199,6 +217,11 @@ static void on_hello(IpcConn *c, const IpcMessage *m)
                 ipc_conn_fail(c, "version", "this agent speaks version 1");
                 return;
         }
+        if (m->max_frame < IPC_HELLO_MAX) {
+                ipc_conn_fail(c, "protocol", "an application takes frames of 4096 bytes at least");
+                return;
+        }
+        c->frame_max = MIN(m->max_frame, (uint32_t)IPC_FRAME_MAX);
         c->hello_done = true;
         log_debug("application (uid %u) says hello: %.*s", c->uid, (int)MIN(m->name.n, (size_t)64),
                   m->name.p);
@@ -385,6 +408,7 @@ static void on_connection(uv_stream_t *stream, int status)
         }
         c->server = s;
         c->agent = s->agent;
+        c->frame_max = IPC_FRAME_MAX;
         c->timer = timer_new(s->agent->loop, on_timer, c);
         c->next = s->conns;
         s->conns = c;

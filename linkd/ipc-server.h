@@ -21,11 +21,13 @@ struct IpcConn {
         unsigned access; /* Access bits */
         uid_t uid;
         bool hello_done, closing, reading;
-        Timer *timer; /* goes on reading, or while closing: ends it */
-        Buf in;       /* what was read and is not a whole frame yet */
-        Buf out;      /* waits for the write in flight */
-        Buf writing;  /* in flight */
+        uint32_t frame_max; /* largest length that the application takes */
+        Timer *timer;       /* goes on reading, or while closing: ends it */
+        Buf in;             /* what was read and is not a whole frame yet */
+        Buf out;            /* waits for the write in flight */
+        Buf writing;        /* in flight */
         uv_write_t write_req;
+        uint64_t written;        /* bytes that have left, up to now */
         size_t unanswered_bytes; /* of CALL and ASK: ipc_conn_wake() when it falls */
         unsigned n_opened;       /* sessions by CONNECT; incoming ones count for the host */
         unsigned n_requests;
@@ -48,7 +50,11 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* Whether a frame with a body of so many bytes is not too large for the application. */
+bool ipc_conn_takes(const IpcConn *c, size_t body_len);
 /* Goes on reading, from the loop and not on this stack, if that had stopped and can. */
 void ipc_conn_wake(IpcConn *c);
+/* Bytes that the application has taken from the socket, or the kernel for it, up to now. */
+uint64_t ipc_conn_taken(const IpcConn *c);
 /* Whether so much waits for the application to read that its sessions must not be read. */
 bool ipc_conn_is_full(const IpcConn *c);

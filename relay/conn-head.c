@@ -6,14 +6,18 @@
 static bool take_forwarded_address(Conn *c, const WsRequest *q)
 {
         Relay *r = c->relay;
+        const IpCaps caps = {r->config.max_connections_per_ip, r->config.accepts_per_sec_per_ip};
         IpEntry *ip;
         IpKey key;
+        int err;
 
         if (!r->config.trust_proxy || ip_key_parse(q->forwarded_for, &key) < 0)
                 return true;
-        ip = iptable_open(&r->ips, &key);
-        if (!ip)
+        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &ip);
+        if (err < 0) {
+                relay_count_refusal(r, relay_refusal_of(err));
                 return false;
+        }
         iptable_close(&r->ips, c->ip, relay_now_msec(r));
         c->ip = ip;
         return true;
@@ -25,12 +29,12 @@ static void upgrade(Conn *c, const WsRequest *q)
         char response[WSHANDSHAKE_RESPONSE_MAX];
         int n = wshandshake_response(q->key, response);
 
-        if (!r->config.origin)
-                c->host = strdup(q->host);
-        if (n < 0 || !take_forwarded_address(c, q) || (!r->config.origin && !c->host)) {
+        c->host = strdup(q->host);
+        if (n < 0 || !c->host || !take_forwarded_address(c, q)) {
                 conn_drop(c);
                 return;
         }
+        r->n_heads--;
         c->phase = CONN_OPEN;
         c->role = ROLE_NEW;
         r->stats.n_roles[ROLE_NEW]++;

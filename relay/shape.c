@@ -4,20 +4,11 @@
 
 enum { SECONDS_PER_HOUR = 3600, BURST_SECONDS = 2 };
 
-void shape_init(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
-{
-        *s = (Shape){
-                .rate = (double)limits->max_bps * BURST_SECONDS,
-                .quota = (double)limits->hourly_bytes,
-                .trickle = (double)limits->trickle_bps * BURST_SECONDS,
-                .at_msec = now_msec,
-        };
-}
-
-/* A new, lower capacity (after a reload) takes effect here too. */
+/* A new, lower capacity (after a reload) takes effect here too. A bucket that is off is full
+ * whatever its capacity will be once it is on. */
 static double refilled(double level, double per_second, double capacity, double seconds)
 {
-        return fmin(capacity, level + per_second * seconds);
+        return capacity > 0 ? fmin(capacity, level + per_second * seconds) : INFINITY;
 }
 
 static void refill(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
@@ -30,6 +21,12 @@ static void refill(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
         s->quota = refilled(s->quota, hourly / SECONDS_PER_HOUR, hourly, seconds);
         s->trickle = refilled(s->trickle, trickle, trickle * BURST_SECONDS, seconds);
         s->at_msec = MAX(s->at_msec, now_msec);
+}
+
+void shape_init(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
+{
+        *s = (Shape){.rate = INFINITY, .quota = INFINITY, .trickle = INFINITY, .at_msec = now_msec};
+        refill(s, limits, now_msec);
 }
 
 /* Time until a level is back at zero. */
@@ -67,5 +64,5 @@ double shape_used(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
         if (!limits->hourly_bytes)
                 return 0;
         refill(s, limits, now_msec);
-        return fmin(1, fmax(0, 1 - s->quota / (double)limits->hourly_bytes));
+        return round(fmin(1, fmax(0, 1 - s->quota / (double)limits->hourly_bytes)) * 10000) / 10000;
 }

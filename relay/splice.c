@@ -33,12 +33,12 @@ static bool forward(Conn *c, Run *run)
 {
         Conn *to = link_other_end(c);
 
+        if (run->end > run->out)
+                link_active(c->link); /* pings and pongs are no traffic */
         conn_write(to, run->out, (size_t)(run->end - run->out));
         run->end = run->out;
-        if (c->phase != CONN_OPEN)
-                return false;
-        if (!to->tx_mid_frame)
-                conn_flush_control(to);
+        if (c->phase == CONN_OPEN)
+                conn_insert_control(to);
         return c->phase == CONN_OPEN;
 }
 
@@ -78,7 +78,8 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
         case WS_EVENT_END:
                 if (!control) {
                         to->tx_mid_frame = false;
-                        return true;
+                        /* Here, since a stream's reads hardly ever end at a frame's boundary. */
+                        return !conn_has_control(to) || forward(c, run);
                 }
                 /* A close ends the link: what came before it goes first. */
                 return (c->rx.opcode != WS_CLOSE || forward(c, run)) && conn_control_frame(c);
@@ -94,7 +95,6 @@ static size_t run_frames(Conn *c, uint8_t *data, size_t len)
         uint8_t *p = NULL;
         int event;
 
-        link_active(c->link);
         if (c->head_due) {
                 c->head_due = false;
                 add_head(c, link_other_end(c), &run);
@@ -114,14 +114,19 @@ void splice_bytes(Conn *c, uint8_t *data, size_t len)
         static const uint8_t room[WSFRAME_HEAD_MAX];
         size_t used = run_frames(c, data, len);
 
-        if (c->phase != CONN_OPEN)
+        if (c->phase != CONN_OPEN) {
+                c->rx_broken = true; /* the rest is not looked at */
                 return;
+        }
         if (c->held && used < len) {
                 buf_add(&c->in, room, sizeof(room));
                 buf_add(&c->in, data + used, len - used);
-                c->in_off = sizeof(room);
-                if (buf_ok(&c->in) < 0)
+                if (buf_ok(&c->in) < 0) {
                         conn_drop(c);
+                        return;
+                }
+                c->in_off = sizeof(room);
+                c->relay->stats.queued_bytes += c->in.len;
         }
         conn_update_watch(c);
 }
@@ -138,16 +143,24 @@ void splice_resume(Conn *c)
                 return;
         }
         if (kept.len == 0) {
-                uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
-                (void)run_frames(c, data, 0);
+                uint8_t room[WSFRAME_HEAD_MAX];
+
+                (void)run_frames(c, room + sizeof(room), 0); /* the held header alone */
         } else {
+                size_t off = c->in_off;
+
                 c->in = (Buf){}; /* closing c must not free what is being read */
-                used = run_frames(c, kept.data + c->in_off, kept.len - c->in_off);
-                c->in_off += used;
-                if (c->phase == CONN_OPEN && c->in_off < kept.len)
+                c->in_off = 0;
+                used = run_frames(c, kept.data + off, kept.len - off);
+                if (c->phase != CONN_OPEN)
+                        c->rx_broken = true;
+                if (c->phase == CONN_OPEN && off + used < kept.len) {
                         c->in = kept;
-                else
+                        c->in_off = off + used;
+                } else {
+                        c->relay->stats.queued_bytes -= kept.len;
                         buf_done(&kept);
+                }
         }
         conn_update_watch(c);
 }

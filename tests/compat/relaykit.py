@@ -150,10 +150,20 @@ class RelayCase(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):
         self.sockets = []
+        self.own_relays = []
 
     async def asyncTearDown(self):
         for socket in self.sockets:
             socket.abort()
+        await asyncio.sleep(0)  # transports close in the loop's next turn
+        for relay in self.own_relays:
+            relay.stop()
+
+    def own(self, env=None, **how):
+        """A relay of this test alone."""
+        relay = started(env, **how)
+        self.own_relays.append(relay)
+        return relay
 
     # sockets and roles
 

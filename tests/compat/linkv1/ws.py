@@ -118,7 +118,8 @@ class WebSocket:
 
     def abort(self):
         """Drops the TCP connection without a close frame."""
-        self.writer.transport.abort()
+        if not self.writer.transport.is_closing():
+            self.writer.transport.abort()
 
     async def _exactly(self, count):
         try:
@@ -243,7 +244,8 @@ class WebSocket:
             self.writer.close()
             await asyncio.wait_for(self.writer.wait_closed(), CLOSE_WAIT_SEC)
         except (ConnectionError, OSError, asyncio.TimeoutError, ssl_module.SSLError):
-            self.writer.transport.abort()
+            if not self.writer.transport.is_closing():
+                self.writer.transport.abort()
 
     async def close(self, code=1000, reason="", wait=True):
         """Sends a close frame and, with `wait`, reads on until the peer's. Returns the peer's code
