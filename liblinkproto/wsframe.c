@@ -82,23 +82,39 @@ size_t wsframe_encode_head(uint8_t *out, bool fin, uint8_t opcode, uint64_t leng
         return n;
 }
 
-void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
+/* A block is loaded whole before it is stored, and lies at or behind its new place: so what is
+ * overwritten has been read. */
+typedef uint64_t Block[8];
+
+void wsframe_mask_to(uint8_t *to, const uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
 {
         uint8_t rotated[8];
         uint64_t wide;
+        Block b;
 
-        for (size_t i = 0; i < sizeof(rotated); i++)
+        for (size_t i = 0; i < 4; i++)
                 rotated[i] = mask[(phase + i) & 3];
+        memcpy(rotated + 4, rotated, 4);
         memcpy(&wide, rotated, sizeof(wide));
         /* Plain 64-bit words: the compiler makes vectors of them. */
-        for (; n >= 8; n -= 8, p += 8) {
-                uint64_t w;
-                memcpy(&w, p, sizeof(w));
-                w ^= wide;
-                memcpy(p, &w, sizeof(w));
+        for (; n >= sizeof(b); n -= sizeof(b), p += sizeof(b), to += sizeof(b)) {
+                memcpy(b, p, sizeof(b));
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        b[i] ^= wide;
+                memcpy(to, b, sizeof(b));
+        }
+        for (; n >= 8; n -= 8, p += 8, to += 8) {
+                memcpy(b, p, 8);
+                b[0] ^= wide;
+                memcpy(to, b, 8);
         }
         for (size_t i = 0; i < n; i++)
-                p[i] ^= rotated[i];
+                to[i] = p[i] ^ rotated[i];
+}
+
+void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
+{
+        wsframe_mask_to(p, p, n, mask, phase);
 }
 
 /* ---- sequences ---- */
@@ -159,8 +175,8 @@ static int next_head(WsReceiver *r, const uint8_t *data, size_t len, size_t *at,
         return WS_EVENT_MORE;
 }
 
-int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
-                    uint8_t **ret, size_t *ret_len)
+int wsreceiver_next_raw(WsReceiver *r, const uint8_t *data, size_t len, size_t *at,
+                        uint64_t message_max, size_t *ret_offset, size_t *ret_len)
 {
         if (!r->in_frame)
                 return *at < len ? next_head(r, data, len, at, message_max) : WS_EVENT_MORE;
@@ -172,13 +188,33 @@ int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64
         }
         if (*at == len)
                 return WS_EVENT_MORE;
-        *ret = data + *at;
+        *ret_offset = *at;
         *ret_len = (size_t)MIN(r->left, (uint64_t)(len - *at));
-        if (r->masked)
-                wsframe_mask(*ret, *ret_len, r->mask, r->phase);
         r->phase = (uint8_t)((r->phase + *ret_len) & 3);
         r->left -= *ret_len;
         *at += *ret_len;
+        return WS_EVENT_DATA;
+}
+
+void wsreceiver_unmask_to(const WsReceiver *r, uint8_t *to, const uint8_t *p, size_t n)
+{
+        if (r->masked)
+                wsframe_mask_to(to, p, n, r->mask, r->phase - n); /* phase is behind it; modulo 4 */
+        else
+                memmove(to, p, n);
+}
+
+int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
+                    uint8_t **ret, size_t *ret_len)
+{
+        size_t offset;
+        int event = wsreceiver_next_raw(r, data, len, at, message_max, &offset, ret_len);
+
+        if (event != WS_EVENT_DATA)
+                return event;
+        *ret = data + offset;
+        if (r->masked)
+                wsreceiver_unmask_to(r, *ret, *ret, *ret_len);
         return WS_EVENT_DATA;
 }
 
