@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { PINGPONG_BYTES = 128, QUIET_MSEC = 300, NAP_MSEC = 5 };
+enum { PINGPONG_BYTES = 128, QUIET_MSEC = 300, NAP_MSEC = 5, OWN_BUFFER_BYTES = 64 * 1024 };
 
 typedef struct Flood {
         Frames frames;
@@ -52,6 +52,16 @@ static void push_until_quiet(Flood *f)
         }
 }
 
+/* Small buffers of our own: what is sent waits at the subject then, or in its sockets. */
+static void limit_buffers(const BenchLink *l)
+{
+        int bytes = OWN_BUFFER_BYTES;
+
+        if (setsockopt(l->client, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0 ||
+            setsockopt(l->host, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0)
+                fatal("setsockopt: %s", strerror(errno));
+}
+
 void scenario_stalled(const Plan *p)
 {
         uint64_t rss, grown;
@@ -65,6 +75,8 @@ void scenario_stalled(const Plan *p)
         f.at = calloc(f.n, sizeof(*f.at));
         if (!f.at)
                 fatal("out of memory");
+        for (size_t i = 0; i < f.n; i++)
+                limit_buffers(&f.links[i]);
         frames_init(&f.frames, &p->subject, p->size);
         (void)pingpong_run(&p->subject, links, PINGPONG_BYTES, p->warm_msec);
         alone = pingpong_run(&p->subject, links, PINGPONG_BYTES, p->msec);
