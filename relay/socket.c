@@ -26,13 +26,14 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 
 int socket_init(Conn *c)
 {
-        int one = 1, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
+        int one = 1, unsent = UNSENT_BYTES, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
 
         if (r < 0)
                 return r;
         c->poll.data = c;
-        /* A Unix socket has no such option. */
+        /* A Unix socket has no such options. */
         (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         return 0;
 }
 
