@@ -1,6 +1,9 @@
 #include "wsframe.h"
 
 #include <errno.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 enum { FIN = 0x80, RSV = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f };
 
@@ -82,34 +85,74 @@ size_t wsframe_encode_head(uint8_t *out, bool fin, uint8_t opcode, uint64_t leng
         return n;
 }
 
-/* A block is loaded whole before it is stored, and lies at or behind its new place: so what is
- * overwritten has been read. */
-typedef uint64_t Block[8];
+/* Both functions mask whole blocks and return how many bytes that were. A block is loaded whole
+ * before it is stored, and lies at or behind its new place: so what is overwritten has been read.
+ */
+
+/* Plain 64-bit words: the compiler makes vectors of them. */
+static size_t mask_blocks(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        uint64_t b[8];
+        size_t done = 0;
+
+        for (; n - done >= sizeof(b); done += sizeof(b)) {
+                memcpy(b, p + done, sizeof(b));
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        b[i] ^= word;
+                memcpy(to + done, b, sizeof(b));
+        }
+        return done;
+}
+
+#ifdef __x86_64__
+/* Twice as fast as with the vectors that every x86-64 has. */
+__attribute__((target("avx2"))) static size_t mask_blocks_avx2(uint8_t *to, const uint8_t *p,
+                                                               size_t n, uint64_t word)
+{
+        const __m256i wide = _mm256_set1_epi64x((int64_t)word);
+        __m256i b[4];
+        size_t done = 0;
+
+        for (; n - done >= sizeof(b); done += sizeof(b)) {
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        b[i] = _mm256_xor_si256(
+                                _mm256_loadu_si256((const __m256i_u *)(p + done) + i), wide);
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        _mm256_storeu_si256((__m256i_u *)(to + done) + i, b[i]);
+        }
+        return done;
+}
+
+static size_t mask_blocks_best(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        return __builtin_cpu_supports("avx2") ? mask_blocks_avx2(to, p, n, word)
+                                              : mask_blocks(to, p, n, word);
+}
+#else
+static size_t mask_blocks_best(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        return mask_blocks(to, p, n, word);
+}
+#endif
 
 void wsframe_mask_to(uint8_t *to, const uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
 {
         uint8_t rotated[8];
-        uint64_t wide;
-        Block b;
+        uint64_t word, w;
+        size_t done;
 
         for (size_t i = 0; i < 4; i++)
                 rotated[i] = mask[(phase + i) & 3];
         memcpy(rotated + 4, rotated, 4);
-        memcpy(&wide, rotated, sizeof(wide));
-        /* Plain 64-bit words: the compiler makes vectors of them. */
-        for (; n >= sizeof(b); n -= sizeof(b), p += sizeof(b), to += sizeof(b)) {
-                memcpy(b, p, sizeof(b));
-                for (size_t i = 0; i < ELEMENTSOF(b); i++)
-                        b[i] ^= wide;
-                memcpy(to, b, sizeof(b));
+        memcpy(&word, rotated, sizeof(word));
+        done = mask_blocks_best(to, p, n, word);
+        for (; n - done >= sizeof(w); done += sizeof(w)) {
+                memcpy(&w, p + done, sizeof(w));
+                w ^= word;
+                memcpy(to + done, &w, sizeof(w));
         }
-        for (; n >= 8; n -= 8, p += 8, to += 8) {
-                memcpy(b, p, 8);
-                b[0] ^= wide;
-                memcpy(to, b, 8);
-        }
-        for (size_t i = 0; i < n; i++)
-                to[i] = p[i] ^ rotated[i];
+        for (size_t i = 0; done < n; i++, done++)
+                to[done] = p[done] ^ rotated[i];
 }
 
 void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
