@@ -36,6 +36,10 @@ enum {
         /* One read, and with it what may be waiting for a stalled end. Above the message sizes that
          * matter, within a core's cache. */
         READ_BYTES = 256 * 1024,
+        /* What the kernel keeps for an end beyond what is on its way to it. Else an end that takes
+         * nothing fills its send buffer, of up to 4 MiB (tcp_wmem): some hundred of them were
+         * enough to use up all of a machine's TCP memory (tcp_mem), and everybody stood still. */
+        UNSENT_BYTES = 256 * 1024,
         /* Control text that waits for an end: `usage` of as many links as a host may have. */
         CONTROL_OUT_MAX = 1024 * 1024,
         /* One `usage` message: what an endpoint must accept (wire.md section 2). More links than

@@ -40,6 +40,10 @@ uint64_t shape_charge(Shape *s, const ShapeLimits *limits, uint64_t n, uint64_t 
         uint64_t hold = 0;
         double covered;
 
+        if (!limits->max_bps && !limits->hourly_bytes) { /* nothing to reckon with */
+                s->throttled = false;
+                return 0;
+        }
         refill(s, limits, now_msec);
         if (limits->max_bps) {
                 s->rate -= (double)n;

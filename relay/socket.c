@@ -28,7 +28,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 
 int socket_init(Conn *c)
 {
-        int one = 1, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
+        int one = 1, unsent = UNSENT_BYTES, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
         unsigned timeout_msec = USER_TIMEOUT_MSEC;
 
         if (r < 0)
@@ -37,6 +37,7 @@ int socket_init(Conn *c)
         /* A Unix socket has no such options. */
         (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         (void)setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_msec, sizeof(timeout_msec));
+        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         return 0;
 }
 

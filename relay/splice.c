@@ -18,11 +18,12 @@ static void add_head(Conn *c, Conn *to, Run *run)
         to->tx_mid_frame = true;
 }
 
+/* Unmasked on its way to where the out form has it. */
 static void add_data(Conn *c, Run *run, const uint8_t *p, size_t n)
 {
         Link *l = c->link;
 
-        memmove(run->end, p, n);
+        wsreceiver_unmask_to(&c->rx, run->end, p, n);
         run->end += n;
         *(l->client == c ? &l->from_client : &l->from_host) += n;
         *(l->client == c ? &c->relay->stats.from_client : &c->relay->stats.from_host) += n;
@@ -60,7 +61,7 @@ static bool on_head(Conn *c, Conn *to, Run *run)
 }
 
 /* One event. false: stop here. */
-static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
+static bool step(Conn *c, Run *run, int event, uint8_t *p, size_t n)
 {
         Conn *to = link_other_end(c);
         bool control = wsframe_is_control(c->rx.opcode);
@@ -71,8 +72,10 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
         case WS_EVENT_HEAD:
                 return control || on_head(c, to, run);
         case WS_EVENT_DATA:
-                if (control)
+                if (control) {
+                        wsreceiver_unmask_to(&c->rx, p, p, n);
                         return conn_control_data(c, p, n);
+                }
                 add_data(c, run, p, n);
                 return true;
         case WS_EVENT_END:
@@ -91,8 +94,7 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
 static size_t run_frames(Conn *c, uint8_t *data, size_t len)
 {
         Run run = {.out = data - WSFRAME_HEAD_MAX, .end = data - WSFRAME_HEAD_MAX};
-        size_t at = 0, n = 0;
-        uint8_t *p = NULL;
+        size_t at = 0, offset = 0, n = 0;
         int event;
 
         if (c->head_due) {
@@ -100,8 +102,8 @@ static size_t run_frames(Conn *c, uint8_t *data, size_t len)
                 add_head(c, link_other_end(c), &run);
         }
         do
-                event = wsreceiver_next(&c->rx, data, len, &at, LINK_MESSAGE_MAX, &p, &n);
-        while (event >= 0 && step(c, &run, event, p, n));
+                event = wsreceiver_next_raw(&c->rx, data, len, &at, LINK_MESSAGE_MAX, &offset, &n);
+        while (event >= 0 && step(c, &run, event, data + offset, n));
         if (c->phase == CONN_OPEN && forward(c, &run) && event < 0) {
                 c->rx_broken = true;
                 conn_close(c, event == -EMSGSIZE ? WS_CLOSE_TOO_BIG : WS_CLOSE_PROTOCOL);
