@@ -198,6 +198,21 @@ static void log_line(RelayLogLevel level, const char *event, const char *text, v
                 fprintf(stderr, "%s: %s\n", level_names[level], text);
 }
 
+/* Told at every level; as text a line of its own form, which scripts wait for. */
+static void log_listening(Daemon *d, const char *where)
+{
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), "listening on %s", where); /* a path may be cut */
+        if (d->log_json)
+                log_json(RELAY_LOG_INFO, "listen", text);
+        else if (d->log_journal)
+                (void)sd_journal_send("PRIORITY=%i", LOG_INFO, "LINK_EVENT=listen", "MESSAGE=%s",
+                                      text, NULL); /* there is no other place to complain */
+        else
+                fprintf(stderr, "%s\n", text);
+}
+
 /* Whether stderr is the journal (systemd.exec(5)): then fields can be given. */
 static bool stderr_is_journal(void)
 {
@@ -335,7 +350,7 @@ static int start(Daemon *d, RelayConfig *config, char **ret_fault)
                 return r;
         watch(d);
         for (size_t i = 0; (name = relay_listener_name(d->relay, i)); i++)
-                fprintf(stderr, "listening on %s\n", name);
+                log_listening(d, name);
         (void)sd_notify(0, "READY=1");
         return 0;
 }
