@@ -79,6 +79,7 @@ typedef struct Daemon {
         Relay *relay;
         Options options;
         bool log_json, log_journal;
+        bool watching; /* signals and watchdog are on the loop */
         uint64_t drain_msec;
 } Daemon;
 
@@ -271,6 +272,8 @@ static void on_stopped(Relay *relay, void *userdata)
         Daemon *d = userdata;
 
         d->relay = relay_free(relay); /* the loop ends: nothing is left on it */
+        if (d->watching)
+                uv_close((uv_handle_t *)&d->watchdog, NULL);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -278,12 +281,14 @@ static void on_signal(uv_signal_t *handle, int signum)
         Daemon *d = handle->data;
 
         (void)signum;
-        (void)sd_notify(0, "STOPPING=1");
+        /* The manager waits for the drain, whatever its TimeoutStopSec=. */
+        (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu",
+                         (unsigned long long)(d->drain_msec + STOP_NOTICE_MSEC) * 1000);
         log_line(RELAY_LOG_INFO, "stop", "stopping", d);
         uv_close((uv_handle_t *)&d->term, NULL); /* a second signal ends it at once */
         uv_close((uv_handle_t *)&d->interrupt, NULL);
         uv_close((uv_handle_t *)&d->hangup, NULL);
-        uv_close((uv_handle_t *)&d->watchdog, NULL);
+        (void)signal(SIGHUP, SIG_IGN); /* there is nothing to read again; it must not kill */
         relay_stop(d->relay, d->drain_msec, on_stopped, d);
 }
 
@@ -307,6 +312,7 @@ static void watch(Daemon *d)
         (void)uv_signal_start(&d->interrupt, on_signal, SIGINT);
         (void)uv_signal_start(&d->hangup, on_hangup, SIGHUP);
         (void)uv_timer_init(&d->loop, &d->watchdog);
+        d->watching = true;
         if (sd_watchdog_enabled(0, &usec) > 0)
                 (void)uv_timer_start(&d->watchdog, on_watchdog, usec / 2000, usec / 2000);
 }
