@@ -135,11 +135,22 @@ static void on_closed(uv_handle_t *handle)
         relay_check_stopped(r);
 }
 
+/* One of Accept=yes, or a datagram one, would never bring anybody. */
+static bool is_listening(int fd)
+{
+        int listening = 0;
+        socklen_t len = sizeof(listening);
+
+        return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
+}
+
 int relay_listen_fd(Relay *r, int fd)
 {
         int flags = fcntl(fd, F_GETFL), err;
         Listener *l;
 
+        if (!is_listening(fd))
+                return -ENOTSOCK;
         if (r->n_listeners == LISTENERS_MAX)
                 return -ENOSPC;
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
