@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "liblinkproto/b64u.h"
+#include "listener.h"
 
 enum { KEY_BYTES = 32, KEYS_FILE_LINE_MAX = 4096, KEYS_FILE_PATH_MAX = 1024 };
 
@@ -304,6 +305,8 @@ static int take_listen(RelayConfig *c, const Source *src, const config_setting_t
 {
         if (c->n_listen == LISTENERS_MAX)
                 return bad_setting(src, s, "a shorter list");
+        if (!listener_is_valid(value))
+                return bad_setting(src, s, "PORT, ADDRESS:PORT or /PATH, as text");
         c->listen[c->n_listen] = strdup(value);
         if (!c->listen[c->n_listen])
                 return relay_fault(src->ret_fault, -ENOMEM, "out of memory");
