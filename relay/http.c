@@ -50,12 +50,13 @@ void http_answer(Conn *c, const WsRequest *q)
         } else if (read && strcmp(q->path, "/metrics") == 0) {
                 type = "text/plain; version=0.0.4";
                 relay_metrics(c->relay, &body);
-        } else if (read && c->relay->stats.queued_bytes >
-                                   c->relay->config.max_queue_bytes) { /* the large one */
-                status = "503 Service Unavailable";
-                buf_add_str(&body, "{\"error\":\"busy\"}");
         } else if (read && strcmp(q->path, "/v1/stats") == 0) {
-                stats_document(c->relay, &body);
+                if (c->relay->stats.queued_bytes <= c->relay->config.max_queue_bytes) {
+                        stats_document(c->relay, &body);
+                } else { /* it may be large */
+                        status = "503 Service Unavailable";
+                        buf_add_str(&body, "{\"error\":\"busy\"}");
+                }
         } else {
                 status = "404 Not Found";
                 buf_add_str(&body, "{\"error\":\"not_found\"}");
