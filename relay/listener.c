@@ -136,22 +136,25 @@ static void on_closed(uv_handle_t *handle)
         relay_check_stopped(r);
 }
 
-/* One of Accept=yes, or a datagram one, would never bring anybody. */
-static bool is_listening(int fd)
+/* 0; -EINVAL: not a stream socket that listens; other negative errno. */
+static int check_listens(int fd)
 {
-        int listening = 0;
-        socklen_t len = sizeof(listening);
+        int type = 0, listens = 0;
+        socklen_t len = sizeof(int);
 
-        return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+                return -errno;
+        return type == SOCK_STREAM && listens ? 0 : -EINVAL;
 }
 
 int relay_listen_fd(Relay *r, int fd)
 {
-        int flags = fcntl(fd, F_GETFL), err;
+        int flags = fcntl(fd, F_GETFL), err = check_listens(fd);
         Listener *l;
 
-        if (!is_listening(fd))
-                return -ENOTSOCK;
+        if (err < 0)
+                return err;
         if (r->n_listeners == LISTENERS_MAX)
                 return -ENOSPC;
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)

@@ -331,8 +331,8 @@ static int listen_all(Daemon *d, const RelayConfig *c, char **ret_fault)
                 r = relay_listen_fd(d->relay, SD_LISTEN_FDS_START + i);
                 if (r < 0)
                         (void)relay_fault(ret_fault, r, "cannot use systemd's socket %d: %s", i,
-                                          r == -ENOTSOCK ? "it listens for no stream (Accept=no)"
-                                                         : strerror(-r));
+                                          r == -EINVAL ? "it listens for no stream (Accept=no)"
+                                                       : strerror(-r));
         }
         for (size_t i = 0; i < n_listen && r == 0; i++)
                 r = relay_listen(d->relay, o->n_listen ? o->listen[i] : c->listen[i], ret_fault);

@@ -26,8 +26,8 @@ int relay_new(Relay **ret, uv_loop_t *loop, RelayConfig *config, char **ret_faul
 /* Listens on "ADDRESS:PORT" ("[::1]:8080"; port 0: any), "PORT" (all addresses), or a Unix socket's
  * path that begins with '/'. 0 or negative errno; faults as above. */
 int relay_listen(Relay *r, const char *where, char **ret_fault) _must_use_;
-/* Takes a listening stream socket over (from systemd). 0 or negative errno: it stays the caller's;
- * -ENOTSOCK: it is none. */
+/* Takes a listening stream socket over (from systemd). 0 or negative errno: it stays the caller's.
+ */
 int relay_listen_fd(Relay *r, int fd) _must_use_;
 /* TCP port of the n-th listener; 0: there is none, or it is a Unix socket. */
 unsigned relay_port(const Relay *r, size_t n);
