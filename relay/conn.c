@@ -32,7 +32,9 @@ int conn_new(Relay *r, int fd, const struct sockaddr *sa)
         c->relay = r;
         c->fd = fd;
         c->deadline = DEADLINE_NONE;
-        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &c->ip);
+        /* A trusted proxy may be on another machine: whom it brings is judged at the head. */
+        err = iptable_open(&r->ips, &key, r->config.trust_proxy ? NULL : &caps, relay_now_msec(r),
+                           &c->ip);
         if (err == 0)
                 err = socket_init(c);
         if (err < 0) {
@@ -121,7 +123,8 @@ void conn_drop(Conn *c)
         drop_output(c);
         free_buffers(c);
         TAILQ_REMOVE(&c->relay->all, c, in_all);
-        iptable_close(&c->relay->ips, c->ip, relay_now_msec(c->relay));
+        if (c->ip) /* else it was refused */
+                iptable_close(&c->relay->ips, c->ip, relay_now_msec(c->relay));
         socket_close(c, on_closed);
         link_left(c);
 }

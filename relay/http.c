@@ -47,14 +47,16 @@ void http_answer(Conn *c, const WsRequest *q)
 
         if (read && (strcmp(q->path, "/health") == 0 || strcmp(q->path, "/healthz") == 0)) {
                 buf_add_str(&body, "{\"status\":\"ok\"}");
-        } else if (read && c->relay->stats.queued_bytes > c->relay->config.max_queue_bytes) {
-                status = "503 Service Unavailable";
-                buf_add_str(&body, "{\"error\":\"busy\"}");
-        } else if (read && strcmp(q->path, "/v1/stats") == 0) {
-                stats_document(c->relay, &body);
         } else if (read && strcmp(q->path, "/metrics") == 0) {
                 type = "text/plain; version=0.0.4";
                 relay_metrics(c->relay, &body);
+        } else if (read && strcmp(q->path, "/v1/stats") == 0) {
+                if (c->relay->stats.queued_bytes <= c->relay->config.max_queue_bytes) {
+                        stats_document(c->relay, &body);
+                } else { /* it may be large */
+                        status = "503 Service Unavailable";
+                        buf_add_str(&body, "{\"error\":\"busy\"}");
+                }
         } else {
                 status = "404 Not Found";
                 buf_add_str(&body, "{\"error\":\"not_found\"}");

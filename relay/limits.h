@@ -33,6 +33,9 @@ enum {
         LINGER_MSEC = 5 * 1000,
         /* The same when the relay stops: a restart must not wait for peers that are gone. */
         STOP_LINGER_MSEC = 1000,
+        /* What systemd is told that a stop takes beyond the drain: the above, and a busy machine.
+         */
+        STOP_NOTICE_MSEC = 10 * 1000,
         /* One read, and with it what may be waiting for a stalled end. Above the message sizes that
          * matter, within a core's cache. */
         READ_BYTES = 256 * 1024,

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "listener.h"
 #include "relay-internal.h"
 
 typedef union AnyAddress {
@@ -254,6 +255,16 @@ static int parse_tcp(const char *where, AnyAddress *ret, socklen_t *ret_len, boo
         ret->in.sin_port = htons((uint16_t)number);
         *ret_len = sizeof(ret->in);
         return 0;
+}
+
+bool listener_is_valid(const char *where)
+{
+        AnyAddress a;
+        socklen_t len;
+        bool any;
+
+        return where[0] == '/' ? strlen(where) < sizeof(a.un.sun_path)
+                               : parse_tcp(where, &a, &len, &any) == 0;
 }
 
 static int listen_tcp(const char *where, int *ret)
