@@ -236,10 +236,17 @@ void child_pump(Child *c, const Loop *loop)
         }
 }
 
-bool child_reap(Child *c)
+bool child_reap(Child *c, bool kill_rest)
 {
-        if (c->ended || waitpid(c->pid, &c->status, WNOHANG) != c->pid)
+        siginfo_t info = {};
+
+        if (c->ended || waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+            info.si_pid != c->pid)
                 return c->ended;
+        if (kill_rest) /* as long as it is not reaped, the group's number is not used again */
+                child_signal(c, SIGKILL);
+        if (waitpid(c->pid, &c->status, 0) != c->pid)
+                return false;
         c->ended = true;
         /* What it left in the pipes; others that hold them open are not waited for. More than a
          * full pipe cannot be there, unless such others write without end. */

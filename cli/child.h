@@ -24,8 +24,9 @@ Child *child_free(Child *c);
  * pump. */
 int child_watch(Child *c, Loop *loop);
 void child_pump(Child *c, const Loop *loop);
-/* Looks whether it has ended. True: it has, and what it left is read. */
-bool child_reap(Child *c);
+/* Looks whether it has ended. True: it has, and what it left is read. kill_rest: what is left of
+ * its group is killed then. */
+bool child_reap(Child *c, bool kill_rest);
 /* To its whole group, if it has not ended. */
 void child_signal(Child *c, int signo);
 

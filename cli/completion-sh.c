@@ -122,13 +122,13 @@ static void print_tables(void)
         for (const Verb *const *v = verbs; *v; v++)
                 if (verb_is_first_of_group(v))
                         print_second_words(v);
-        fputs("        esac\n        options='", stdout);
+        fputs("        esac\n        flags='", stdout);
         print_option_names(verb_global_options);
         fputs("'\n        case \"$verb\" in\n", stdout);
         for (const Verb *const *v = verbs; *v; v++) {
                 if (!(*v)->options[0].name)
                         continue;
-                printf("        '%s') options+='", (*v)->name);
+                printf("        '%s') flags+='", (*v)->name);
                 print_option_names((*v)->options);
                 puts("' ;;");
         }
@@ -140,7 +140,7 @@ static void print_tables(void)
 static const char bash_rest[] =
         "_linkctl()\n"
         "{\n"
-        "        local verb option arg due offer options agent words=() glue= word cur prefix\n"
+        "        local verb option arg due offer flags agent words=() glue= word cur prefix\n"
         "        for word in \"${COMP_WORDS[@]:1:COMP_CWORD}\"; do\n"
         "                if [[ ( $glue || $word == [:=]* ) && ${#words[@]} -gt 0 ]]; then\n"
         "                        words[${#words[@]} - 1]+=$word\n"
@@ -155,7 +155,7 @@ static const char bash_rest[] =
         "        _linkctl_due \"${words[@]:0:${#words[@]} - 1}\"\n"
         "        COMPREPLY=()\n"
         "        if [[ $cur == -* && ! $option ]]; then\n"
-        "                COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
+        "                COMPREPLY=($(compgen -W \"$flags\" -- \"$cur\"))\n"
         "                return\n"
         "        fi\n"
         "        case $due in\n"
@@ -180,11 +180,11 @@ static const char bash_rest[] =
 static const char zsh_rest[] =
         "_linkctl()\n"
         "{\n"
-        "        local verb option arg due offer options cur=${words[CURRENT]}\n"
+        "        local verb option arg due offer flags cur=${words[CURRENT]}\n"
         "        local -a agent names\n"
         "        _linkctl_due \"${(@)words[2,CURRENT-1]}\"\n"
         "        if [[ $cur == -* && -z $option ]]; then\n"
-        "                compadd -- ${=options}\n"
+        "                compadd -- ${=flags}\n"
         "                return\n"
         "        fi\n"
         "        case $due in\n"

@@ -58,10 +58,16 @@ static bool is_waiting(const Outbox *o, const linkipc_session *s)
 
 static int send_now(const Outgoing *g)
 {
+        int r;
+
         if (!g->reply)
-                return linkipc_send_async(g->session, g->text, g->payload, g->payload_n, NULL, NULL,
-                                          NULL);
-        return g->ok ? linkipc_reply_ok(g->reply, g->text) : linkipc_reply_error(g->reply, g->text);
+                r = linkipc_send_async(g->session, g->text, g->payload, g->payload_n, NULL, NULL,
+                                       NULL);
+        else
+                r = g->ok ? linkipc_reply_ok(g->reply, g->text)
+                          : linkipc_reply_error(g->reply, g->text);
+        /* With the session or the connection gone nobody wants it, and that is told elsewhere. */
+        return r == -ECONNRESET || r == -ENOTCONN ? -ECANCELED : r;
 }
 
 /* Keeps a copy of g for later. */

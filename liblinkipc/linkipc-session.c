@@ -160,10 +160,11 @@ static void session_end(linkipc_session *s, const Err *e)
 
 void session_closed(linkipc_session *s, const Err *e)
 {
-        _cleanup_(session_unpinp) linkipc_session *pinned = session_pin(s);
         _cleanup_(link_unpinp) linkipc *l = link_pin(s->link);
+        _cleanup_(session_unpinp) linkipc_session *pinned = session_pin(s);
 
-        session_end(pinned, e);
+        if (l) /* without a connection it is closed already */
+                session_end(pinned, e);
 }
 
 void session_detach(linkipc_session *s)

@@ -17,8 +17,12 @@
  *              if (linkipc_open(&l, NULL) < 0 || linkipc_connect(l, "home", &s) < 0 ||
  *                  linkipc_session_wait(s, 0) < 0 ||
  *                  linkipc_request(s, "{\"do\":\"it\"}", 0, &answer, NULL) < 0)
- *                      fprintf(stderr, "%s\n", l ? linkipc_error_message(l) : "linkd is not
- * running"); else puts(answer); free(answer); linkipc_session_unref(s); linkipc_unref(l);
+ *                      fprintf(stderr, "%s\n", l ? linkipc_error_message(l) : "no agent runs");
+ *              else
+ *                      puts(answer);
+ *              free(answer);
+ *              linkipc_session_unref(s);
+ *              linkipc_unref(l);
  *      }
  *
  * Errors. Functions return 0 or more on success and a negative errno on failure; then
@@ -63,7 +67,7 @@ extern "C" {
 
 #define LINKIPC_FOREVER UINT32_MAX
 
-/* A connection to the agent; a session with a remote machine; a request that waits for our answer.
+/* A connection to the agent; a session with a remote machine; a request that waits for an answer.
  */
 typedef struct linkipc linkipc;
 typedef struct linkipc_session linkipc_session;

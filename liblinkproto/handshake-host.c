@@ -168,7 +168,7 @@ int handshake_host_give_token(Handshake *h, const uint8_t token[TOKEN_BYTES], ui
 
 int handshake_host_refuse(Handshake *h)
 {
-        if (h->step != STEP_SECRET)
+        if (h->step != STEP_SECRET || h->header.mode != HEADER_RECONNECT)
                 return -EPROTO;
         memcpy(handshake_push(h, REFUSAL_BYTES), header_refusal, REFUSAL_BYTES);
         return handshake_end(h, HANDSHAKE_REFUSED);

@@ -102,15 +102,18 @@ uint64_t handshake_deadline_msec(const Handshake *h)
 
 int handshake_tick(Handshake *h, uint64_t now_msec)
 {
-        if (h->step == STEP_OVER || now_msec >= h->deadline_msec)
-                return handshake_end(h, HANDSHAKE_TIMED_OUT);
-        return HANDSHAKE_MORE;
+        if (h->step == STEP_OVER)
+                return HANDSHAKE_TIMED_OUT;
+        return now_msec >= h->deadline_msec ? handshake_end(h, HANDSHAKE_TIMED_OUT)
+                                            : HANDSHAKE_MORE;
 }
 
 int handshake_closed(Handshake *h)
 {
         bool unconfirmed = !h->host && h->step == STEP_CONFIRM;
 
+        if (h->step == STEP_OVER)
+                return HANDSHAKE_LOST;
         return handshake_end(h, unconfirmed ? HANDSHAKE_WRONG_CODE : HANDSHAKE_LOST);
 }
 
@@ -118,6 +121,8 @@ int handshake_feed(Handshake *h, const uint8_t *frame, size_t len, uint64_t now_
 {
         if (h->step == STEP_OVER)
                 return HANDSHAKE_BAD_PEER;
+        if (h->next_output != h->n_output)
+                return -EPROTO; /* there is room for OUTPUT_FRAMES_MAX */
         return h->host ? handshake_host_feed(h, frame, len, now_msec)
                        : handshake_client_feed(h, frame, len, now_msec);
 }
@@ -193,6 +198,8 @@ int handshake_client_start(Handshake *h, uint64_t now_msec)
         size_t len;
         int r;
 
+        if (h->host || h->step != STEP_HEADER)
+                return -EPROTO;
         memcpy(handshake_push(h, h->header_len), h->header_bytes, h->header_len);
         if (h->header.mode != HEADER_RECONNECT) {
                 memcpy(handshake_push(h, SPAKE2_POINT_BYTES), h->spake2.share_a,

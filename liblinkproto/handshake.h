@@ -9,7 +9,9 @@
  *
  * The owner calls start or feed, then sends every frame that handshake_output() gives, and looks at
  * the result. Once a result other than HANDSHAKE_MORE, NEED_SECRET or NEED_STORE was returned the
- * machine is over. A deadline is absolute, on the caller's clock. */
+ * machine is over: frames, ticks and a close that come later get a result that says so, and change
+ * nothing. A call that has no place where the machine stands is -EPROTO. A deadline is absolute, on
+ * the caller's clock. */
 #pragma once
 
 #include "credential.h"
@@ -71,12 +73,14 @@ int handshake_host_give_password(Handshake *h, const uint8_t *password, size_t l
                                  uint64_t now_msec) _must_use_;
 int handshake_host_give_token(Handshake *h, const uint8_t token[TOKEN_BYTES],
                               uint64_t now_msec) _must_use_;
-/* Host: no such key id. The refusal goes to the output; HANDSHAKE_REFUSED. */
+/* Host: no such key id. The refusal goes to the output; HANDSHAKE_REFUSED. A pairing is never
+ * refused so: its connection is just closed (-EPROTO here). */
 int handshake_host_refuse(Handshake *h) _must_use_;
 /* Host, after NEED_STORE: the device is on disk. cB and the welcome go out; HANDSHAKE_DONE. */
 int handshake_host_stored(Handshake *h) _must_use_;
 
-/* A frame from the peer (binary message). A HandshakeResult, or negative errno. Data that does not
+/* A frame from the peer (binary message), after all output was taken (else -EPROTO). A
+ * HandshakeResult, or negative errno. Data that does not
  * authenticate is an outcome, never an errno. A host may hold one frame (F1) until the secret is
  * given. */
 int handshake_feed(Handshake *h, const uint8_t *frame, size_t len, uint64_t now_msec) _must_use_;

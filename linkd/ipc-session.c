@@ -371,7 +371,7 @@ void ipc_session_on_close(IpcConn *c, const IpcMessage *m)
 
 bool ipc_session_json_is_valid(IpcConn *c, IpcStr json)
 {
-        if (json_scan_value(json.p, json.n, NULL) == 0)
+        if (json_scan_member_value(json.p, json.n, NULL) == 0)
                 return true;
         ipc_conn_fail(c, "protocol", "text that should be JSON is not");
         return false;
@@ -434,7 +434,7 @@ static void on_app_event(IpcSession *s, const IpcMessage *m)
 static void on_app_response(IpcSession *s, const IpcMessage *m)
 {
         JsonSlice v;
-        int r = json_scan_value(m->json.p, m->json.n, &v);
+        int r = json_scan_member_value(m->json.p, m->json.n, &v);
 
         if (r < 0 || (!(m->flags & IPC_FLAG_OK) && !json_is_string(v))) {
                 ipc_conn_fail(s->conn, "protocol",

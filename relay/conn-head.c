@@ -2,21 +2,25 @@
 #include "liblinkproto/wshandshake.h"
 #include "relay-internal.h"
 
-/* Behind a proxy that is trusted the client's address is what it says. */
+/* Behind a proxy that is trusted the client's address is what it says; without a word of its own it
+ * is judged as a client. */
 static bool take_forwarded_address(Conn *c, const WsRequest *q)
 {
         Relay *r = c->relay;
-        IpEntry *ip;
+        const IpCaps caps = {r->config.max_connections_per_ip, r->config.accepts_per_sec_per_ip};
         IpKey key;
+        int err;
 
-        if (!r->config.trust_proxy || ip_key_parse(q->forwarded_for, &key) < 0)
+        if (!r->config.trust_proxy)
                 return true;
-        ip = iptable_open(&r->ips, &key);
-        if (!ip)
-                return false;
+        if (ip_key_parse(q->forwarded_for, &key) < 0)
+                key = c->ip->key;
         iptable_close(&r->ips, c->ip, relay_now_msec(r));
-        c->ip = ip;
-        return true;
+        c->ip = NULL;
+        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &c->ip);
+        if (err < 0)
+                relay_count_refusal(r, relay_refusal_of(err));
+        return err == 0;
 }
 
 static void upgrade(Conn *c, const WsRequest *q)
@@ -25,12 +29,12 @@ static void upgrade(Conn *c, const WsRequest *q)
         char response[WSHANDSHAKE_RESPONSE_MAX];
         int n = wshandshake_response(q->key, response);
 
-        if (!r->config.origin)
-                c->host = strdup(q->host);
-        if (n < 0 || !take_forwarded_address(c, q) || (!r->config.origin && !c->host)) {
+        c->host = strdup(q->host);
+        if (n < 0 || !c->host || !take_forwarded_address(c, q)) {
                 conn_drop(c);
                 return;
         }
+        r->n_heads--;
         c->phase = CONN_OPEN;
         c->role = ROLE_NEW;
         r->stats.n_roles[ROLE_NEW]++;

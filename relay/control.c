@@ -40,8 +40,10 @@ static void set_role(Conn *c, ConnRole role)
 
 static bool has_budget(Conn *c)
 {
-        if (iptable_spend(c->ip, c->relay->config.ip_rate_per_min, relay_now_msec(c->relay)))
+        if (iptable_spend(c->ip, (uint32_t)c->relay->config.ip_rate_per_min,
+                          relay_now_msec(c->relay)))
                 return true;
+        relay_count_refusal(c->relay, REFUSED_BUDGET);
         conn_close(c, CLOSE_RATE_LIMITED);
         return false;
 }
@@ -64,6 +66,17 @@ static const char *refusal(Relay *r, const char *address, const RegisterClaim *c
         return NULL;
 }
 
+/* Whether one more address would be more than a socket may hold. */
+static bool has_too_many(const Conn *c, const char *address)
+{
+        const Address *a;
+
+        if (c->role != ROLE_CONTROL || c->n_addresses < ADDRESSES_PER_SOCKET_MAX)
+                return false;
+        a = address_find(c->relay, address);
+        return !a || a->holder != c;
+}
+
 static void do_register(Conn *c, const ControlMessage *m)
 {
         Relay *r = c->relay;
@@ -72,23 +85,26 @@ static void do_register(Conn *c, const ControlMessage *m)
         const char *error;
 
         if ((c->role != ROLE_NEW && c->role != ROLE_CONTROL) || !m->address[0] ||
-            (c->role == ROLE_CONTROL && c->n_addresses >= ADDRESSES_PER_SOCKET_MAX)) {
+            has_too_many(c, m->address)) {
                 conn_close(c, CLOSE_BAD_REQUEST);
                 return;
         }
         if (!has_budget(c))
                 return;
         if (register_verify(m->auth, m->address, origin_of(c), now, &claim) != REGISTER_VALID) {
+                relay_count_refusal(r, REFUSED_AUTH);
                 conn_close(c, CLOSE_REGISTER_AUTH);
                 return;
         }
         if (!relay_config_allows(&r->config, claim.public)) {
+                relay_count_refusal(r, REFUSED_ALLOWLIST);
                 conn_close(c, CLOSE_REGISTER_UNAUTHORIZED);
                 return;
         }
         conn_set_deadline(c, DEADLINE_NONE);
         error = refusal(r, m->address, &claim);
         if (error) {
+                relay_count_refusal(r, REFUSED_STALE);
                 send_message(c, CONTROL_ERROR, NULL, NULL, error);
                 return;
         }
@@ -102,6 +118,7 @@ static void do_register(Conn *c, const ControlMessage *m)
                 conn_drop(c);
                 return;
         }
+        relay_log(r, RELAY_LOG_DEBUG, "registered", "%s is registered", m->address);
         send_message(c, CONTROL_REGISTERED, NULL, m->address, NULL);
 }
 
@@ -118,9 +135,16 @@ static void do_resolve(Conn *c, const ControlMessage *m)
         }
         if (!has_budget(c))
                 return;
+        if (c->relay->stats.queued_bytes > c->relay->config.max_queue_bytes) {
+                /* The living go on. The client tries its other relays. */
+                relay_count_refusal(c->relay, REFUSED_QUEUES);
+                conn_close(c, CLOSE_RATE_LIMITED);
+                return;
+        }
         conn_set_deadline(c, DEADLINE_NONE);
         a = address_find(c->relay, m->address);
         if (!a || !a->holder) {
+                relay_count_refusal(c->relay, REFUSED_ADDRESS);
                 send_message(c, CONTROL_ERROR, NULL, NULL, "unknown_address");
                 return;
         }
@@ -160,6 +184,7 @@ static void do_accept(Conn *c, const ControlMessage *m)
         conn_set_deadline(c, DEADLINE_NONE);
         l = link_find_pending(c->relay, m->link_id);
         if (!l) {
+                relay_count_refusal(c->relay, REFUSED_LINK);
                 send_message(c, CONTROL_ERROR, NULL, NULL, "unknown_link");
                 return;
         }

@@ -94,25 +94,66 @@ static IpEntry *find(const IpTable *t, const IpKey *key, uint64_t hash)
         return NULL;
 }
 
-IpEntry *iptable_open(IpTable *t, const IpKey *key)
+/* Loopback is where a proxy lives, through which everybody comes. */
+static bool is_exempt(const IpKey *k)
+{
+        static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+        static const uint8_t zero[16]; /* a Unix socket, and ::1 cut to its /64 */
+
+        return memcmp(k->bytes, zero, sizeof(zero)) == 0 ||
+               (memcmp(k->bytes, mapped, sizeof(mapped)) == 0 && k->bytes[12] == 127);
+}
+
+static IpEntry *add(IpTable *t, const IpKey *key, uint64_t hash, uint64_t now_msec)
+{
+        IpEntry *e = t->map.n < IPS_MAX ? calloc(1, sizeof(*e)) : NULL;
+
+        if (!e)
+                return NULL;
+        e->key = *key;
+        e->exempt = is_exempt(key);
+        e->idle_msec = now_msec;
+        if (hashmap_add(&t->map, &e->node, hash) < 0) {
+                free(e);
+                return NULL;
+        }
+        TAILQ_INSERT_TAIL(&t->idle, e, idle);
+        return e;
+}
+
+static bool take_token(IpEntry *e, uint64_t per_sec, uint64_t now_msec)
+{
+        double seconds = now_msec > e->tokens_msec ? (double)(now_msec - e->tokens_msec) / 1000 : 0;
+        double burst = (double)per_sec * IP_BURST_SEC;
+
+        e->tokens = e->judged ? MIN(burst, e->tokens + seconds * (double)per_sec) : burst;
+        e->judged = true;
+        e->tokens_msec = now_msec;
+        if (e->tokens < 1)
+                return false;
+        e->tokens -= 1;
+        return true;
+}
+
+int iptable_open(IpTable *t, const IpKey *key, const IpCaps *caps, uint64_t now_msec, IpEntry **ret)
 {
         uint64_t hash = hashmap_hash(&t->map, key, sizeof(*key));
         IpEntry *e = find(t, key, hash);
 
-        if (!e) {
-                e = t->map.n < IPS_MAX ? calloc(1, sizeof(*e)) : NULL;
-                if (!e)
-                        return NULL;
-                e->key = *key;
-                if (hashmap_add(&t->map, &e->node, hash) < 0) {
-                        free(e);
-                        return NULL;
-                }
-        } else if (e->connections == 0) {
-                TAILQ_REMOVE(&t->idle, e, idle);
+        if (!e)
+                e = add(t, key, hash, now_msec);
+        if (!e)
+                return -ENOMEM;
+        if (caps && !e->exempt) {
+                if (caps->connections && e->connections >= caps->connections)
+                        return -EUSERS;
+                if (caps->accepts_per_sec && !take_token(e, caps->accepts_per_sec, now_msec))
+                        return -EBUSY;
         }
-        e->connections++;
-        return e;
+        if (e->connections++ == 0)
+                TAILQ_REMOVE(&t->idle, e, idle);
+        *ret = e;
+        return 0;
 }
 
 void iptable_close(IpTable *t, IpEntry *e, uint64_t now_msec)

@@ -15,7 +15,11 @@ typedef struct IpEntry {
         HashNode node;
         TAILQ_ENTRY(IpEntry) idle; /* in the table's list while nothing is open */
         IpKey key;
+        bool exempt; /* loopback or a Unix socket: no caps */
+        bool judged; /* a rate was asked for before: tokens count */
         uint32_t connections;
+        double tokens;        /* of accepting */
+        uint64_t tokens_msec; /* when there were so many */
         uint32_t spent;       /* of the budget, in the window */
         uint64_t window_msec; /* when the window began */
         uint64_t idle_msec;   /* since when nothing is open */
@@ -35,8 +39,16 @@ IpKey ip_key_of_sockaddr(const struct sockaddr *sa);
  * -EINVAL. */
 int ip_key_parse(const char *text, IpKey *ret) _must_use_;
 
-/* Counts a connection. The entry stays until iptable_close. NULL: the table is full. */
-IpEntry *iptable_open(IpTable *t, const IpKey *key);
+/* What one address may have. 0: any. */
+typedef struct IpCaps {
+        uint64_t connections;
+        uint64_t accepts_per_sec; /* with a burst of IP_BURST_SEC times as many */
+} IpCaps;
+
+/* Counts a connection. The entry stays until iptable_close. caps NULL: none. 0; -ENOMEM: the table
+ * is full; -EUSERS: too many connections; -EBUSY: too many in a short time. */
+int iptable_open(IpTable *t, const IpKey *key, const IpCaps *caps, uint64_t now_msec,
+                 IpEntry **ret) _must_use_;
 void iptable_close(IpTable *t, IpEntry *e, uint64_t now_msec);
 /* Spends one of per_min (0: no limit). false: the budget is spent. */
 bool iptable_spend(IpEntry *e, uint32_t per_min, uint64_t now_msec);

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "listener.h"
 #include "relay-internal.h"
 
 typedef union AnyAddress {
@@ -28,7 +29,7 @@ static void accept_without_descriptor(Listener *l)
         Relay *r = l->relay;
         int fd;
 
-        r->stats.n_refused++;
+        relay_count_refusal(r, REFUSED_DESCRIPTORS);
         if (r->spare_fd >= 0) {
                 (void)close(r->spare_fd);
                 fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -36,8 +37,6 @@ static void accept_without_descriptor(Listener *l)
                         (void)close(fd);
                 r->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         }
-        relay_log(r, RELAY_LOG_WARNING,
-                  "no descriptor is free: new connections wait (raise LimitNOFILE=)");
         r->accept_again_msec = relay_now_msec(r) + ACCEPT_PAUSE_MSEC;
         for (size_t i = 0; i < r->n_listeners; i++) {
                 (void)uv_poll_stop(&r->listeners[i]->poll); /* fails only on a closing one */
@@ -56,11 +55,14 @@ static int accept_one(Listener *l)
         if (fd < 0)
                 return errno == ECONNABORTED || errno == EINTR || errno == EPROTO ? 0 : -errno;
         r->stats.n_accepted++;
-        err = conn_new(r, fd, &from.sa);
-        if (err < 0) {
-                r->stats.n_refused++;
-                relay_log(r, RELAY_LOG_DEBUG, "a connection was refused: %s", strerror(-err));
+        if (!relay_has_room(r)) {
+                (void)close(fd);
+                relay_count_refusal(r, REFUSED_CONNECTIONS);
+                return 0;
         }
+        err = conn_new(r, fd, &from.sa);
+        if (err < 0)
+                relay_count_refusal(r, relay_refusal_of(err));
         return 0;
 }
 
@@ -76,7 +78,7 @@ static void on_incoming(uv_poll_t *handle, int status, int events)
         if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM)
                 accept_without_descriptor(l);
         else if (r < 0 && r != -EAGAIN)
-                relay_log(l->relay, RELAY_LOG_ERROR, "cannot accept on %s: %s", l->name,
+                relay_log(l->relay, RELAY_LOG_ERROR, "accept", "cannot accept on %s: %s", l->name,
                           strerror(-r));
 }
 
@@ -134,11 +136,25 @@ static void on_closed(uv_handle_t *handle)
         relay_check_stopped(r);
 }
 
+/* 0; -EINVAL: not a stream socket that listens; other negative errno. */
+static int check_listens(int fd)
+{
+        int type = 0, listens = 0;
+        socklen_t len = sizeof(int);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+                return -errno;
+        return type == SOCK_STREAM && listens ? 0 : -EINVAL;
+}
+
 int relay_listen_fd(Relay *r, int fd)
 {
-        int flags = fcntl(fd, F_GETFL), err;
+        int flags = fcntl(fd, F_GETFL), err = check_listens(fd);
         Listener *l;
 
+        if (err < 0)
+                return err;
         if (r->n_listeners == LISTENERS_MAX)
                 return -ENOSPC;
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
@@ -239,6 +255,16 @@ static int parse_tcp(const char *where, AnyAddress *ret, socklen_t *ret_len, boo
         ret->in.sin_port = htons((uint16_t)number);
         *ret_len = sizeof(ret->in);
         return 0;
+}
+
+bool listener_is_valid(const char *where)
+{
+        AnyAddress a;
+        socklen_t len;
+        bool any;
+
+        return where[0] == '/' ? strlen(where) < sizeof(a.un.sun_path)
+                               : parse_tcp(where, &a, &len, &any) == 0;
 }
 
 static int listen_tcp(const char *where, int *ret)

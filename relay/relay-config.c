@@ -1,11 +1,15 @@
 #include "relay-config.h"
 
 #include <errno.h>
+#include <libconfig.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "liblinkproto/b64u.h"
+#include "listener.h"
 
-enum { KEY_BYTES = 32, KEYS_FILE_LINE_MAX = 4096 };
+enum { KEY_BYTES = 32, KEYS_FILE_PATH_MAX = 1024 };
 
 int relay_fault(char **ret_fault, int r, const char *format, ...)
 {
@@ -20,87 +24,93 @@ int relay_fault(char **ret_fault, int r, const char *format, ...)
         return r;
 }
 
+/* ---- numbers ---- */
+
+/* 2^53: what the other implementations' numbers hold. */
+#define NUMBER_MAX (UINT64_C(1) << 53)
+
+typedef struct Knob {
+        const char *variable, *name;
+        size_t offset; /* of a uint64_t in RelayConfig */
+        uint64_t min, max, standard;
+} Knob;
+
+#define KNOB(variable, name, member, min, max, standard)                                           \
+        {                                                                                          \
+                variable, name, offsetof(RelayConfig, member), min, max, standard                  \
+        }
+
+/* clang-format off */
+static const Knob knobs[] = {
+        KNOB("LINK_PORT", "port", port, 1, 65535, 80),
+        KNOB("LINK_RELAY_MAX_BPS", "max_bps", shape.max_bps, 0, NUMBER_MAX, 1024 * 1024),
+        KNOB("LINK_RELAY_HOURLY_BYTES", "hourly_bytes", shape.hourly_bytes, 0, NUMBER_MAX, 0),
+        KNOB("LINK_RELAY_TRICKLE_BPS", "trickle_bps", shape.trickle_bps, 1, NUMBER_MAX, 16 * 1024),
+        KNOB("LINK_RELAY_IDLE_SEC", "idle_sec", idle_sec, 1, UINT32_MAX, 300),
+        KNOB("LINK_IP_RATE_PER_MIN", "ip_rate_per_min", ip_rate_per_min, 0, UINT32_MAX, 60),
+        KNOB("LINK_TRUST_PROXY", "trust_proxy", trust_proxy, 0, 1, 0),
+        KNOB("LINK_MAX_CONNECTIONS", "max_connections", max_connections, 0, UINT32_MAX, 0),
+        /* Above the 4,500 links that one busy host may have. */
+        KNOB("LINK_MAX_CONNECTIONS_PER_IP", "max_connections_per_ip", max_connections_per_ip, 0,
+             UINT32_MAX, 8192),
+        /* A host with a thousand devices comes back within seconds of a restart. */
+        KNOB("LINK_ACCEPTS_PER_SEC_PER_IP", "accepts_per_sec_per_ip", accepts_per_sec_per_ip, 0,
+             UINT32_MAX, 200),
+        KNOB("LINK_MAX_QUEUE_BYTES", "max_queue_bytes", max_queue_bytes, 1024 * 1024, NUMBER_MAX,
+             1024ull * 1024 * 1024),
+        KNOB("LINK_DRAIN_SEC", "drain_sec", drain_sec, 0, 3600, 0),
+};
+/* clang-format on */
+
+static uint64_t *knob_place(RelayConfig *c, const Knob *k)
+{
+        return (uint64_t *)(void *)((char *)c + k->offset);
+}
+
 void relay_config_init(RelayConfig *c)
 {
-        *c = (RelayConfig){
-                .port = 80,
-                .shape = {.max_bps = 1024 * 1024, .trickle_bps = 16 * 1024},
-                .idle_sec = 300,
-                .ip_rate_per_min = 60,
-        };
+        *c = (RelayConfig){};
+        for (size_t i = 0; i < ELEMENTSOF(knobs); i++)
+                *knob_place(c, &knobs[i]) = knobs[i].standard;
 }
 
 void relay_config_done(RelayConfig *c)
 {
+        for (size_t i = 0; i < c->n_listen; i++)
+                free(c->listen[i]);
         free(c->allowlist.keys);
         free(c->origin);
         *c = (RelayConfig){};
 }
 
-/* ---- numbers ---- */
-
 /* Plain decimal digits. */
-static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+static bool parse_number(const char *text, uint64_t *ret)
 {
         uint64_t v = 0;
 
         if (!*text)
-                return -EINVAL;
-        for (; *text; text++) {
+                return false;
+        for (; *text; text++)
                 if (*text < '0' || *text > '9' || __builtin_mul_overflow(v, 10, &v) ||
                     __builtin_add_overflow(v, (uint64_t)(*text - '0'), &v))
-                        return -EINVAL;
-        }
-        if (v < min || v > max)
-                return -ERANGE;
+                        return false;
         *ret = v;
-        return 0;
+        return true;
 }
 
-/* 2^53: what the other implementations' numbers hold. */
-#define NUMBER_MAX (UINT64_C(1) << 53)
-
-static int take_number(const char *name, uint64_t min, uint64_t max, uint64_t *ret,
-                       char **ret_fault)
+static int take_variable(RelayConfig *c, const Knob *k, char **ret_fault)
 {
-        const char *value = getenv(name);
-        int r;
+        const char *text = getenv(k->variable);
+        uint64_t v;
 
-        if (!value || !*value)
+        if (!text || !*text)
                 return 0;
-        r = parse_number(value, min, max, ret);
-        if (r < 0)
+        if (!parse_number(text, &v) || v < k->min || v > k->max)
                 return relay_fault(ret_fault, -EINVAL,
-                                   "%s=%s: must be a whole number from %llu to %llu", name, value,
-                                   (unsigned long long)min, (unsigned long long)max);
+                                   "%s=%s: must be a whole number from %llu to %llu", k->variable,
+                                   text, (unsigned long long)k->min, (unsigned long long)k->max);
+        *knob_place(c, k) = v;
         return 0;
-}
-
-static int take_numbers(RelayConfig *c, char **ret_fault)
-{
-        uint64_t port = c->port, idle = c->idle_sec, rate = c->ip_rate_per_min;
-        uint64_t proxy = c->trust_proxy;
-        const struct {
-                const char *name;
-                uint64_t min, max, *to;
-        } knobs[] = {
-                {"LINK_PORT", 1, 65535, &port},
-                {"LINK_RELAY_MAX_BPS", 0, NUMBER_MAX, &c->shape.max_bps},
-                {"LINK_RELAY_HOURLY_BYTES", 0, NUMBER_MAX, &c->shape.hourly_bytes},
-                {"LINK_RELAY_TRICKLE_BPS", 1, NUMBER_MAX, &c->shape.trickle_bps},
-                {"LINK_RELAY_IDLE_SEC", 1, UINT32_MAX, &idle},
-                {"LINK_IP_RATE_PER_MIN", 0, UINT32_MAX, &rate},
-                {"LINK_TRUST_PROXY", 0, 1, &proxy},
-        };
-        int r = 0;
-
-        for (size_t i = 0; i < ELEMENTSOF(knobs) && r == 0; i++)
-                r = take_number(knobs[i].name, knobs[i].min, knobs[i].max, knobs[i].to, ret_fault);
-        c->port = (unsigned)port;
-        c->idle_sec = (uint32_t)idle;
-        c->ip_rate_per_min = (uint32_t)rate;
-        c->trust_proxy = proxy;
-        return r;
 }
 
 /* ---- keys ---- */
@@ -145,22 +155,27 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
         }
 }
 
-static int add_keys_file(Allowlist *a, const char *path, char **ret_fault)
+/* name: the setting, for faults. */
+static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        static const char name[] = "LINK_ALLOWED_REGISTER_KEYS_FILE";
-        char line[KEYS_FILE_LINE_MAX], where[64];
+        _cleanup_(freep) char *line = NULL;
+        char where[KEYS_FILE_PATH_MAX + 64];
         FILE *f = fopen(path, "re");
+        size_t size = 0;
         int r = 0;
 
         if (!f)
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
-        for (unsigned n = 1; r == 0 && fgets(line, sizeof(line), f); n++) {
+        for (unsigned n = 1; r == 0 && (errno = 0, getline(&line, &size, f)) >= 0; n++) {
                 line[strcspn(line, "#")] = '\0';
-                (void)snprintf(where, sizeof(where), "%s, line %u", name, n); /* fits */
+                (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
+                               n); /* cut is fine */
                 r = add_keys(a, line, where, ret_fault);
         }
-        if (r == 0 && ferror(f))
-                r = relay_fault(ret_fault, -EIO, "%s=%s: cannot be read", name, path);
+        if (r == 0 && !feof(f)) {
+                r = errno ? -errno : -EIO;
+                (void)relay_fault(ret_fault, r, "%s=%s: %s", name, path, strerror(-r));
+        }
         (void)fclose(f); /* only read */
         return r;
 }
@@ -170,22 +185,31 @@ static int compare_keys(const void *a, const void *b)
         return memcmp(a, b, KEY_BYTES);
 }
 
-static int take_keys(RelayConfig *c, char **ret_fault)
+static void sort_keys(Allowlist *a)
 {
-        const char *list = getenv("LINK_ALLOWED_REGISTER_KEYS");
-        const char *file = getenv("LINK_ALLOWED_REGISTER_KEYS_FILE");
+        if (a->n)
+                qsort(a->keys, a->n, KEY_BYTES, compare_keys);
+}
+
+static int take_key_variables(RelayConfig *c, char **ret_fault)
+{
+        static const char list_name[] = "LINK_ALLOWED_REGISTER_KEYS";
+        static const char file_name[] = "LINK_ALLOWED_REGISTER_KEYS_FILE";
+        const char *list = getenv(list_name), *file = getenv(file_name);
         int r = 0;
 
+        if ((list && *list) || (file && *file)) { /* they win over the file's */
+                c->allowlist.n = 0;
+                c->closed = false;
+        }
         if (list && *list)
-                r = add_keys(&c->allowlist, list, "LINK_ALLOWED_REGISTER_KEYS", ret_fault);
+                r = add_keys(&c->allowlist, list, list_name, ret_fault);
         if (r == 0 && file && *file)
-                r = add_keys_file(&c->allowlist, file, ret_fault);
-        if (r < 0)
-                return r;
-        c->closed = c->allowlist.n > 0 || (file && *file);
-        if (c->allowlist.n)
-                qsort(c->allowlist.keys, c->allowlist.n, KEY_BYTES, compare_keys);
-        return 0;
+                r = add_keys_file(&c->allowlist, file, file_name, ret_fault);
+        if ((list && *list) || (file && *file))
+                c->closed = true; /* also when they name no key at all */
+        sort_keys(&c->allowlist);
+        return r;
 }
 
 bool relay_config_allows(const RelayConfig *c, const uint8_t key[32])
@@ -194,18 +218,19 @@ bool relay_config_allows(const RelayConfig *c, const uint8_t key[32])
                                                         KEY_BYTES, compare_keys));
 }
 
-static int take_origin(RelayConfig *c, char **ret_fault)
+static bool is_origin(const char *value)
 {
-        const char *value = getenv("LINK_ORIGIN");
-        char *origin;
-
-        if (!value || !*value)
-                return 0;
         for (const char *p = value; *p; p++)
                 if (*p <= ' ' || *p == 0x7f || *p == '/')
-                        return relay_fault(ret_fault, -EINVAL,
-                                           "LINK_ORIGIN=%s: must be host[:port]", value);
-        origin = strdup(value);
+                        return false;
+        return true;
+}
+
+/* host[:port], lower-cased. */
+static int set_origin(RelayConfig *c, const char *value, char **ret_fault)
+{
+        char *origin = strdup(value);
+
         if (!origin)
                 return relay_fault(ret_fault, -ENOMEM, "out of memory");
         for (char *p = origin; *p; p++)
@@ -216,11 +241,209 @@ static int take_origin(RelayConfig *c, char **ret_fault)
         return 0;
 }
 
-int relay_config_from_environment(RelayConfig *c, char **ret_fault)
+static int take_environment(RelayConfig *c, char **ret_fault)
 {
-        int r = take_numbers(c, ret_fault);
+        const char *origin = getenv("LINK_ORIGIN");
+        int r = 0;
 
+        for (size_t i = 0; i < ELEMENTSOF(knobs) && r == 0; i++)
+                r = take_variable(c, &knobs[i], ret_fault);
         if (r == 0)
-                r = take_keys(c, ret_fault);
-        return r == 0 ? take_origin(c, ret_fault) : r;
+                r = take_key_variables(c, ret_fault);
+        if (r == 0 && origin && !is_origin(origin))
+                return relay_fault(ret_fault, -EINVAL, "LINK_ORIGIN=%s: must be host[:port]",
+                                   origin);
+        if (r == 0 && origin && *origin)
+                r = set_origin(c, origin, ret_fault);
+        return r;
+}
+
+/* ---- the file ---- */
+
+typedef struct Source {
+        const char *file;
+        char **ret_fault;
+} Source;
+
+/* As it stands in the file. */
+static void format_value(const config_setting_t *s, char *ret, size_t size)
+{
+        int type = config_setting_type(s);
+
+        if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) /* cut is fine, also below */
+                (void)snprintf(ret, size, "%lld", config_setting_get_int64(s));
+        else if (type == CONFIG_TYPE_FLOAT)
+                (void)snprintf(ret, size, "%g", config_setting_get_float(s));
+        else if (type == CONFIG_TYPE_BOOL)
+                (void)snprintf(ret, size, "%s", config_setting_get_bool(s) ? "true" : "false");
+        else if (type == CONFIG_TYPE_STRING)
+                (void)snprintf(ret, size, "\"%s\"", config_setting_get_string(s));
+        else
+                (void)snprintf(ret, size, "%s", type == CONFIG_TYPE_GROUP ? "{...}" : "[...]");
+}
+
+/* value: the string that is wrong, of a list; NULL: all of the setting. */
+static int bad_setting(const Source *src, const config_setting_t *s, const char *value,
+                       const char *must)
+{
+        char text[256];
+
+        if (value)
+                (void)snprintf(text, sizeof(text), "\"%s\"", value); /* cut is fine */
+        else
+                format_value(s, text, sizeof(text));
+        return relay_fault(src->ret_fault, -EINVAL, "%s:%u: %s = %s: must be %s", src->file,
+                           config_setting_source_line(s), config_setting_name(s), text, must);
+}
+
+static int take_number(RelayConfig *c, const Source *src, const config_setting_t *s, const Knob *k)
+{
+        int type = config_setting_type(s);
+        long long v =
+                type == CONFIG_TYPE_BOOL ? config_setting_get_bool(s) : config_setting_get_int64(s);
+        char must[96];
+
+        (void)snprintf(must, sizeof(must), "a whole number from %llu to %llu",
+                       (unsigned long long)k->min, (unsigned long long)k->max); /* fits */
+        if ((type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64 &&
+             !(type == CONFIG_TYPE_BOOL && k->max == 1)) ||
+            v < 0 || (uint64_t)v < k->min || (uint64_t)v > k->max)
+                return bad_setting(src, s, NULL, must);
+        *knob_place(c, k) = (uint64_t)v;
+        return 0;
+}
+
+/* A string, or a list of them: calls func for each. */
+typedef int (*TakeString)(RelayConfig *c, const Source *src, const config_setting_t *s,
+                          const char *value);
+
+static int take_strings(RelayConfig *c, const Source *src, const config_setting_t *s,
+                        TakeString func)
+{
+        static const char must[] = "a string or a list of strings";
+        int n = config_setting_is_aggregate(s) ? config_setting_length(s) : 1, r = 0;
+
+        if (config_setting_is_group(s))
+                return bad_setting(src, s, NULL, must);
+        for (int i = 0; i < n && r == 0; i++) {
+                const char *value = config_setting_is_aggregate(s)
+                                            ? config_setting_get_string_elem(s, i)
+                                            : config_setting_get_string(s);
+                r = value ? func(c, src, s, value) : bad_setting(src, s, NULL, must);
+        }
+        return r;
+}
+
+static int take_listen(RelayConfig *c, const Source *src, const config_setting_t *s,
+                       const char *value)
+{
+        if (c->n_listen == LISTENERS_MAX)
+                return bad_setting(src, s, NULL, "a shorter list");
+        if (!listener_is_valid(value))
+                return bad_setting(src, s, value, "PORT, ADDRESS:PORT or /PATH, in quotes");
+        c->listen[c->n_listen] = strdup(value);
+        if (!c->listen[c->n_listen])
+                return relay_fault(src->ret_fault, -ENOMEM, "out of memory");
+        c->n_listen++;
+        return 0;
+}
+
+static int take_key_list(RelayConfig *c, const Source *src, const config_setting_t *s,
+                         const char *value)
+{
+        char where[KEYS_FILE_PATH_MAX + 32];
+
+        (void)snprintf(where, sizeof(where), "%s:%u", src->file,
+                       config_setting_source_line(s)); /* cut is fine */
+        c->closed = c->closed || *value;
+        return add_keys(&c->allowlist, value, where, src->ret_fault);
+}
+
+static int take_key_file(RelayConfig *c, const Source *src, const config_setting_t *s,
+                         const char *value)
+{
+        char where[KEYS_FILE_PATH_MAX + 64];
+
+        (void)snprintf(where, sizeof(where), "%s:%u: %s", src->file, config_setting_source_line(s),
+                       config_setting_name(s)); /* cut is fine */
+        c->closed = true;
+        return add_keys_file(&c->allowlist, value, where, src->ret_fault);
+}
+
+static int take_origin(RelayConfig *c, const Source *src, const config_setting_t *s,
+                       const char *value)
+{
+        if (!*value || !is_origin(value))
+                return bad_setting(src, s, NULL, "host[:port]");
+        return set_origin(c, value, src->ret_fault);
+}
+
+static int take_log_format(RelayConfig *c, const Source *src, const config_setting_t *s,
+                           const char *value)
+{
+        c->log_json = strcmp(value, "json") == 0;
+        return c->log_json || strcmp(value, "text") == 0
+                       ? 0
+                       : bad_setting(src, s, value, "\"text\" or \"json\"");
+}
+
+static int take_setting(RelayConfig *c, const Source *src, const config_setting_t *s)
+{
+        static const struct {
+                const char *name;
+                TakeString func;
+        } strings[] = {
+                {"listen", take_listen},
+                {"allowed_register_keys", take_key_list},
+                {"allowed_register_keys_file", take_key_file},
+                {"origin", take_origin},
+                {"log_format", take_log_format},
+        };
+        const char *name = config_setting_name(s);
+
+        for (size_t i = 0; i < ELEMENTSOF(knobs); i++)
+                if (strcmp(name, knobs[i].name) == 0)
+                        return take_number(c, src, s, &knobs[i]);
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++)
+                if (strcmp(name, strings[i].name) == 0)
+                        return take_strings(c, src, s, strings[i].func);
+        return relay_fault(src->ret_fault, -EINVAL, "%s:%u: unknown setting \"%s\"", src->file,
+                           config_setting_source_line(s), name);
+}
+
+static int take_file(RelayConfig *c, const char *file, char **ret_fault)
+{
+        const Source src = {.file = file, .ret_fault = ret_fault};
+        const config_setting_t *root;
+        config_t config;
+        int r = 0;
+
+        config_init(&config);
+        if (config_read_file(&config, file) != CONFIG_TRUE) {
+                r = config_error_type(&config) == CONFIG_ERR_PARSE
+                            ? relay_fault(ret_fault, -EINVAL, "%s:%d: %s", file,
+                                          config_error_line(&config), config_error_text(&config))
+                            : relay_fault(ret_fault, -EIO, "%s: cannot be read", file);
+        }
+        root = config_root_setting(&config);
+        for (int i = 0; r == 0 && i < config_setting_length(root); i++)
+                r = take_setting(c, &src, config_setting_get_elem(root, (unsigned)i));
+        c->closed = c->closed || c->allowlist.n > 0;
+        sort_keys(&c->allowlist);
+        config_destroy(&config);
+        return r;
+}
+
+int relay_config_load(RelayConfig *c, const char *file, bool must_exist, char **ret_fault)
+{
+        int r = 0;
+
+        if (file && access(file, R_OK) < 0) {
+                if (must_exist || errno != ENOENT)
+                        return relay_fault(ret_fault, -errno, "%s: %s", file, strerror(errno));
+                file = NULL;
+        }
+        if (file)
+                r = take_file(c, file, ret_fault);
+        return r == 0 ? take_environment(c, ret_fault) : r;
 }

@@ -41,6 +41,12 @@ struct Relay {
         LinkList idle, usage;
 
         Stats stats;
+        Buf stats_document; /* of a relay with many links */
+        uint64_t stats_document_msec;
+        size_t n_heads; /* connections without a whole head */
+        uint64_t max_connections;
+        uint64_t complained_msec[N_REFUSALS]; /* when the log was last told */
+        uint64_t swept_msec;                  /* when the sweep last ran */
 
         bool stopping;
         uint64_t stop_end_msec; /* when the drain is over */
@@ -58,9 +64,18 @@ static inline uint64_t relay_now_msec(const Relay *r)
 
 /* Wall clock, msec since the epoch. */
 int64_t relay_wall_msec(void);
-void relay_log(Relay *r, RelayLogLevel level, const char *format, ...) _printf_(3, 4);
+void relay_log(Relay *r, RelayLogLevel level, const char *event, const char *format, ...)
+        _printf_(4, 5);
+/* Somebody was refused something: counts it, and tells the log now and then. */
+void relay_count_refusal(Relay *r, Refusal why);
+/* Of what iptable_open said. */
+Refusal relay_refusal_of(int err);
+/* /v1/stats, from memory if it was just made and is large. */
+void stats_document(Relay *r, Buf *b);
 /* Looks whether the stop is complete. */
 void relay_check_stopped(Relay *r);
+/* Whether one more connection may be taken. */
+bool relay_has_room(const Relay *r);
 
 /* listener.c */
 void listener_close_all(Relay *r);

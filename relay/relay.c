@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ int64_t relay_wall_msec(void)
         return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-void relay_log(Relay *r, RelayLogLevel level, const char *format, ...)
+void relay_log(Relay *r, RelayLogLevel level, const char *event, const char *format, ...)
 {
         char text[512];
         va_list ap;
@@ -27,7 +28,69 @@ void relay_log(Relay *r, RelayLogLevel level, const char *format, ...)
         va_start(ap, format);
         (void)vsnprintf(text, sizeof(text), format, ap); /* cut is fine */
         va_end(ap);
-        r->config.log(level, text, r->config.log_data);
+        r->config.log(level, event, text, r->config.log_data);
+}
+
+/* ---- refusals ---- */
+
+static const struct {
+        RelayLogLevel level;
+        const char *text;
+} refusals[N_REFUSALS] = {
+        [REFUSED_CONNECTIONS] =
+                {RELAY_LOG_WARNING,
+                 "the connections are at their limit (max_connections, LimitNOFILE=)"},
+        [REFUSED_IP_CONNECTIONS] = {RELAY_LOG_INFO, "an address is at max_connections_per_ip"},
+        [REFUSED_IP_ACCEPTS] = {RELAY_LOG_INFO,
+                                "an address connects more often than accepts_per_sec_per_ip"},
+        [REFUSED_DESCRIPTORS] = {RELAY_LOG_WARNING,
+                                 "no descriptor is free: connections wait (raise LimitNOFILE=)"},
+        [REFUSED_MEMORY] = {RELAY_LOG_ERROR, "out of memory, or a table is full"},
+        [REFUSED_HEADS] = {RELAY_LOG_WARNING, "too many connections have sent no request yet"},
+        [REFUSED_QUEUES] =
+                {RELAY_LOG_WARNING,
+                 "queues are at max_queue_bytes: nobody is introduced until they shrink"},
+        [REFUSED_BUDGET] = {RELAY_LOG_INFO, "an address has spent ip_rate_per_min"},
+        [REFUSED_AUTH] = {RELAY_LOG_INFO, "a register was not signed as it must be"},
+        [REFUSED_ALLOWLIST] = {RELAY_LOG_INFO, "a register's key is not on the allowlist"},
+        [REFUSED_STALE] = {RELAY_LOG_INFO, "a register came late or twice"},
+        [REFUSED_ADDRESS] = {RELAY_LOG_DEBUG, "an address that is not registered was asked for"},
+        [REFUSED_LINK] = {RELAY_LOG_DEBUG, "a link that is not pending was accepted"},
+};
+
+void relay_count_refusal(Relay *r, Refusal why)
+{
+        uint64_t now = relay_now_msec(r), *last = &r->complained_msec[why];
+
+        r->stats.refusals[why]++;
+        if (*last && now - *last < LOG_REPEAT_MSEC)
+                return;
+        *last = MAX(now, 1u);
+        relay_log(r, refusals[why].level, "refused", "%s (%llu so far)", refusals[why].text,
+                  (unsigned long long)r->stats.refusals[why]);
+}
+
+Refusal relay_refusal_of(int err)
+{
+        return err == -EUSERS  ? REFUSED_IP_CONNECTIONS
+               : err == -EBUSY ? REFUSED_IP_ACCEPTS
+                               : REFUSED_MEMORY;
+}
+
+bool relay_has_room(const Relay *r)
+{
+        return r->n_conns < r->max_connections;
+}
+
+/* A descriptor each; a few are for other things. */
+static void set_max_connections(Relay *r)
+{
+        struct rlimit files = {.rlim_cur = RESERVED_FILES};
+
+        (void)getrlimit(RLIMIT_NOFILE, &files); /* cannot fail */
+        r->max_connections = files.rlim_cur > RESERVED_FILES ? files.rlim_cur - RESERVED_FILES : 1;
+        if (r->config.max_connections)
+                r->max_connections = MIN(r->max_connections, r->config.max_connections);
 }
 
 /* ---- stopping ---- */
@@ -116,6 +179,9 @@ static void on_sweep(uv_timer_t *timer)
         Relay *r = timer->data;
         uint64_t now = relay_now_msec(r);
 
+        r->stats.lag_msec = now > r->swept_msec + SWEEP_MSEC ? now - r->swept_msec - SWEEP_MSEC : 0;
+        r->stats.lag_max_msec = MAX(r->stats.lag_max_msec, r->stats.lag_msec);
+        r->swept_msec = now;
         conn_sweep(r, now);
         link_sweep(r, now);
         iptable_sweep(&r->ips, now);
@@ -161,6 +227,7 @@ static void free_memory(Relay *r)
         replay_done(&r->replay);
         hashmap_done(&r->addresses);
         hashmap_done(&r->links);
+        buf_done(&r->stats_document);
         free(r->read_buffer);
         if (r->spare_fd >= 0)
                 (void)close(r->spare_fd);
@@ -190,7 +257,9 @@ int relay_new(Relay **ret, uv_loop_t *loop, RelayConfig *config, char **ret_faul
         r->n_handles = 2;
         (void)uv_timer_start(&r->sweep, on_sweep, SWEEP_MSEC, SWEEP_MSEC);
         (void)uv_timer_start(&r->holds, on_holds, WHEEL_MSEC, WHEEL_MSEC);
+        set_max_connections(r);
         uv_update_time(loop);
+        r->swept_msec = relay_now_msec(r);
         r->stats.started_msec = relay_now_msec(r);
         *ret = r;
         return 0;
@@ -201,6 +270,12 @@ void relay_reconfigure(Relay *r, RelayConfig *config)
         relay_config_done(&r->config);
         r->config = *config;
         *config = (RelayConfig){};
+        set_max_connections(r);
+}
+
+const RelayConfig *relay_config(const Relay *r)
+{
+        return &r->config;
 }
 
 Relay *relay_free(Relay *r)

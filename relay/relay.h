@@ -8,8 +8,7 @@
  * < 0) … uv_run(&loop, UV_RUN_DEFAULT);
  *
  * One thread: every function is called from the loop's. The library prints nothing; it tells what
- * happens through config.log. It needs sodium_init() to have been called, and SIGPIPE to be ignored
- * is not necessary. */
+ * happens through config.log. It needs sodium_init() to have been called; it raises no SIGPIPE. */
 #pragma once
 
 #include <uv.h>
@@ -35,6 +34,8 @@ unsigned relay_port(const Relay *r, size_t n);
 /* "ADDRESS:PORT" or the path of the n-th listener, NULL behind the last. */
 const char *relay_listener_name(const Relay *r, size_t n);
 
+/* The config in force; borrowed, until the next relay_reconfigure. */
+const RelayConfig *relay_config(const Relay *r);
 /* Takes a new config over for everything but what is open: allowlist, limits and shaping are in
  * force from now on, also for the links that live. */
 void relay_reconfigure(Relay *r, RelayConfig *config);
@@ -50,5 +51,6 @@ typedef void (*RelayStopped)(Relay *r, void *userdata);
  * from the loop; then relay_free() may be called, also from within. A second call shortens the
  * drain to 0. */
 void relay_stop(Relay *r, uint64_t drain_msec, RelayStopped func, void *userdata);
-/* Frees a relay that has stopped, or never listened. NULL is fine. NULL. */
+/* Frees a relay that has stopped (one that never listened has to be stopped too: it has timers on
+ * the loop). NULL is fine. NULL. */
 Relay *relay_free(Relay *r);

@@ -116,6 +116,7 @@ static void add_totals(Buf *b, const Relay *r)
 void relay_stats_json(Relay *r, Buf *b)
 {
         const Stats *s = &r->stats;
+        size_t n = 0;
         Link *l;
 
         buf_add_str(b, "{");
@@ -123,13 +124,35 @@ void relay_stats_json(Relay *r, Buf *b)
         buf_json_name(b, "liveLinks");
         buf_add_str(b, "[");
         TAILQ_FOREACH(l, &r->idle, in_idle)
-        add_link(b, l);
+        {
+                if (n++ == STATS_LINKS_MAX)
+                        break;
+                add_link(b, l);
+        }
         buf_add_str(b, "]");
         buf_json_name(b, "recentlyClosed");
         buf_add_str(b, "[");
         for (size_t i = 1; i <= s->n_recent; i++)
                 add_closed(b, &s->recent[(s->next_recent + RECENT_LINKS - i) % RECENT_LINKS]);
         buf_add_str(b, "]}");
+}
+
+void stats_document(Relay *r, Buf *b)
+{
+        uint64_t now = relay_now_msec(r);
+
+        if (r->stats.n_live <= STATS_FRESH_LINKS) {
+                relay_stats_json(r, b);
+                return;
+        }
+        if (!r->stats_document.len || now - r->stats_document_msec >= STATS_MSEC) {
+                buf_done(&r->stats_document);
+                relay_stats_json(r, &r->stats_document);
+                r->stats_document_msec = now;
+        }
+        if (buf_ok(&r->stats_document) < 0)
+                b->failed = true;
+        buf_add(b, r->stats_document.data, r->stats_document.len);
 }
 
 /* ---- Prometheus ---- */
@@ -144,6 +167,39 @@ static void sample(Buf *b, const char *name, uint64_t v)
         buf_printf(b, "link_relay_%s %llu\n", name, (unsigned long long)v);
 }
 
+static const char *const refusal_names[N_REFUSALS] = {
+        [REFUSED_CONNECTIONS] = "max_connections",
+        [REFUSED_IP_CONNECTIONS] = "max_connections_per_ip",
+        [REFUSED_IP_ACCEPTS] = "accepts_per_sec_per_ip",
+        [REFUSED_DESCRIPTORS] = "descriptors",
+        [REFUSED_MEMORY] = "memory",
+        [REFUSED_HEADS] = "heads",
+        [REFUSED_QUEUES] = "max_queue_bytes",
+        [REFUSED_BUDGET] = "ip_rate_per_min",
+        [REFUSED_AUTH] = "register_auth",
+        [REFUSED_ALLOWLIST] = "register_unauthorized",
+        [REFUSED_STALE] = "register_stale",
+        [REFUSED_ADDRESS] = "unknown_address",
+        [REFUSED_LINK] = "unknown_link",
+};
+
+static void add_refusals(Buf *b, const Stats *s)
+{
+        describe(b, "refusals_total", "counter", "What was refused, by reason.");
+        for (size_t i = 0; i < N_REFUSALS; i++)
+                buf_printf(b, "link_relay_refusals_total{reason=\"%s\"} %llu\n", refusal_names[i],
+                           (unsigned long long)s->refusals[i]);
+}
+
+static void add_lag(Buf *b, Stats *s)
+{
+        describe(b, "loop_lag_seconds", "gauge", "How late the loop last ran.");
+        buf_printf(b, "link_relay_loop_lag_seconds %.3f\n", (double)s->lag_msec / 1000);
+        describe(b, "loop_lag_max_seconds", "gauge", "The same at worst since it was last read.");
+        buf_printf(b, "link_relay_loop_lag_max_seconds %.3f\n", (double)s->lag_max_msec / 1000);
+        s->lag_max_msec = 0;
+}
+
 static void add_sockets(Buf *b, const Stats *s)
 {
         describe(b, "sockets", "gauge", "Open WebSockets by role.");
@@ -152,8 +208,6 @@ static void add_sockets(Buf *b, const Stats *s)
                            (unsigned long long)s->n_roles[i]);
         describe(b, "connections_accepted_total", "counter", "Connections accepted.");
         sample(b, "connections_accepted_total", s->n_accepted);
-        describe(b, "connections_refused_total", "counter", "Connections refused at accept.");
-        sample(b, "connections_refused_total", s->n_refused);
         describe(b, "closes_total", "counter", "Close frames by code; 0: any other.");
         for (size_t i = 0; i < STATS_CLOSE_CODES; i++)
                 if (s->closes[i].n)
@@ -163,7 +217,7 @@ static void add_sockets(Buf *b, const Stats *s)
 
 void relay_metrics(Relay *r, Buf *b)
 {
-        const Stats *s = &r->stats;
+        Stats *s = &r->stats;
 
         describe(b, "build_info", "gauge", "The version.");
         buf_printf(b, "link_relay_build_info{version=\"%s\"} 1\n", LINK_VERSION);
@@ -186,8 +240,11 @@ void relay_metrics(Relay *r, Buf *b)
                    (unsigned long long)s->from_host);
         buf_printf(b, "link_relay_relayed_bytes_total{from=\"client\"} %llu\n",
                    (unsigned long long)s->from_client);
-        describe(b, "queued_bytes", "gauge", "What sockets have not taken yet.");
+        describe(b, "queued_bytes", "gauge",
+                 "What sockets have not taken yet, and what waits for a rate.");
         sample(b, "queued_bytes", s->queued_bytes);
         describe(b, "held_frames", "gauge", "Frames that wait for their link's rate.");
         sample(b, "held_frames", r->wheel.n);
+        add_refusals(b, s);
+        add_lag(b, s);
 }

@@ -1,0 +1,260 @@
+"""linkctl alone, and with the real agent: exit statuses, help, completion, documents, errors.
+
+    test_linkctl.py LINKCTL LINKD MANPAGE [unittest arguments]"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+from case import LINKCTL, Case, environment
+from fake_agent import WAIT_SEC
+
+LINKD, MANPAGE = (os.path.abspath(p) for p in sys.argv[2:4])
+
+
+def verbs():
+    """Name to help text, as linkctl tells them."""
+    overview = subprocess.run([LINKCTL, '--help'], stdout=subprocess.PIPE, text=True, check=True).stdout
+    part = overview.split('\n\n')[1]
+    names = [re.match(r'  (\S+(?: \S+)?) ', line).group(1) for line in part.splitlines()]
+    return {n: subprocess.run([LINKCTL, *n.split(), '--help'], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout for n in names}
+
+
+class Usage(Case):
+    def test_help(self):
+        found = verbs()
+        self.assertEqual(sorted(found), sorted(
+            ['status', 'host list', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
+             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'call', 'send', 'listen', 'serve',
+             'completion']))
+        for name, text in found.items():
+            self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 120, line)
+        for group in ('host', 'uplink', 'peer'):
+            out, _ = self.run_ctl(group, '--help')
+            self.assertIn(f'linkctl {group} VERB', out)
+        self.assertEqual(self.run_ctl('-h')[0], self.run_ctl('--help')[0])
+        self.assertRegex(self.run_ctl('--version')[0], r'^linkctl \d+\.\d+\.\d+\n$')
+
+    def test_man_page_is_complete(self):
+        with open(MANPAGE, encoding='utf-8') as f:
+            page = f.read()
+        for name, text in verbs().items():
+            self.assertRegex(page, rf'(?m)^\.It Cm {name}\b', name)
+            for option in re.findall(r'(?m)^  --([a-z-]+)', text):
+                self.assertIn(f'Fl Fl {option}', page)
+
+    def test_wrong_usage(self):
+        for args in ([], ['nothing'], ['status', 'extra'], ['status', '--nothing'], ['uplink'], ['uplink', 'x'],
+                     ['call', 'home'], ['call', 'home', '{bad'], ['call', 'home', '1', '--timeout', 'soon'],
+                     ['call', 'home', '1', '--timeout', '0'], ['invite', '--ttl', '15q'],
+                     ['invite', '--ttl', '0.5'], ['invite', '--ttl'], ['pair'], ['pair', '--address', 'x'],
+                     ['pair', 'link:x', '--code', 'y'], ['listen'], ['listen', 'home', '--host', 'default'],
+                     ['serve'], ['serve', '--echo', '--exec', 'cat'], ['serve', '--echo', '--timeout', '1'],
+                     ['serve', '--exec', 'cat', '--parallel', '0'], ['completion', 'tcsh'],
+                     ['send', 'home', '-', '--payload', '-'], ['status', '--user', '--system']):
+            out, err = self.run_ctl(*args, status=2)
+            self.assertEqual(out, '', args)
+            self.assertNotEqual(err, '', args)
+        self.assertIn('Try: linkctl call --help', self.run_ctl('call', status=2)[1])
+        self.assertIn('bogus', self.json_error('bogus', status=2, word='usage'))
+        self.run_ctl(b'call', b'home', b'"\xff"', status=2)
+
+    def test_no_agent(self):
+        path = self.path('none.sock')
+        _, err = self.run_ctl('--socket', path, 'status', status=1)
+        self.assertIn(path, err)
+        self.assertIn('systemctl start linkd', err)
+        self.assertIn(path, self.json_error('status', word='noAgent', env=environment(LINKD_SOCKET=path)))
+        user = environment(XDG_RUNTIME_DIR=self.dir)
+        self.assertIn(self.path('linkd/linkd.sock'),
+                      self.json_error('status', '--user', word='noAgent', env=user))
+        with open(path, 'w', encoding='utf-8'):
+            pass  # a file where nobody listens
+        self.json_error('status', '--socket', path, word='noAgent')
+
+    def test_stdout_is_full(self):
+        with open('/dev/full', 'w', encoding='utf-8') as full:
+            _, err = self.run_ctl('--help', status=1, stdout=full)
+        self.assertIn('No space left', err)
+        r, w = os.pipe()
+        os.close(r)
+        _, err = self.run_ctl('--help', status=1, stdout=w)
+        os.close(w)
+        self.assertIn('Broken pipe', err)
+
+
+class Completion(Case):
+    def test_syntax(self):
+        for shell in ('bash', 'zsh', 'fish'):
+            out, _ = self.run_ctl('completion', shell)
+            for name in verbs():
+                for word in name.split():
+                    self.assertRegex(out, rf'\b{word}\b', shell)
+            for option in ('ttl', 'no-id', 'payload', 'parallel', 'socket', 'code-id'):
+                self.assertRegex(out, rf'\b{option}\b', shell)
+            if shutil.which(shell):
+                with open(self.path(shell), 'w', encoding='utf-8') as f:
+                    f.write(out)
+                subprocess.run([shell, '-n', self.path(shell)], check=True)
+
+    def complete(self, *words):
+        script = ('. "$1"; shift; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _linkctl; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        with open(self.path('bash'), 'w', encoding='utf-8') as f:
+            f.write(self.run_ctl('completion', 'bash')[0])
+        if not os.path.exists(self.path('linkctl')):
+            os.symlink(LINKCTL, self.path('linkctl'))
+        env = environment(PATH=self.dir + ':' + os.environ['PATH'])
+        out = subprocess.run(['bash', '-c', script, 'bash', self.path('bash'), 'linkctl', *words],
+                             stdout=subprocess.PIPE, text=True, check=True, env=env).stdout
+        return sorted(out.split())
+
+    def test_bash(self):
+        self.assertEqual(self.complete('up'), ['uplink'])
+        self.assertEqual(self.complete('--user', 'uplink', ''), ['add', 'list', 'remove'])
+        self.assertEqual(self.complete('invite', '--label', 'x', '--t'), ['--ttl'])
+        self.assertEqual(self.complete('completion', ''), ['bash', 'fish', 'zsh'])
+        self.assertEqual(self.complete('send', 'home', '1', '--payload', self.path('bas')), [self.path('bash')])
+        self.assertEqual(self.complete('call', 'home', '1', ''), [])
+
+
+class WithAgent(Case):
+    """The real one, alone: no relay answers where it is told to go."""
+
+    def setUp(self):
+        super().setUp()
+        self.socket = self.path('linkd.sock')
+        p = subprocess.Popen([LINKD, '--config', '/dev/null', '--state-dir', self.path('state'), '--socket',
+                              self.socket, '--no-bus'], stderr=subprocess.PIPE, text=True, env=environment())
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.terminate)
+        for line in p.stderr:
+            if line.startswith('ready:'):
+                break
+        else:
+            self.fail('linkd did not start')
+
+    def ctl(self, *args, **more):
+        return self.run_ctl('--socket', self.socket, *args, **more)
+
+    def doc(self, *args, **more):
+        out, err = self.ctl(*args, '--json', **more)
+        self.assertEqual((out.count('\n'), err), (1, ''))
+        return json.loads(out)
+
+    def error(self, *args, word, **more):
+        return self.json_error('--socket', self.socket, *args, word=word, **more)
+
+    def test_lists_of_nothing(self):
+        for args in (['peers'], ['devices'], ['invitations'], ['uplink', 'list']):
+            self.assertEqual(self.doc(*args), [])
+            self.assertEqual(self.ctl(*args)[0].count('\n'), 1)
+        hosts = self.doc('host', 'list')
+        self.assertEqual([h['name'] for h in hosts], ['default'])
+        self.assertRegex(hosts[0]['address'], r'^[\w-]{43}$')
+        status = self.doc('status')
+        self.assertEqual(status['hosts'], hosts)
+        for member in ('version', 'pid', 'startedAt', 'stateDir', 'peers', 'sessions', 'problems'):
+            self.assertIn(member, status)
+        out, _ = self.ctl('status')
+        self.assertIn(hosts[0]['address'], out)
+        self.assertIn(self.path('state'), out)
+
+    def test_errors_of_the_agent(self):
+        self.error('invite', word='noUplink')
+        self.error('invite', 'nobody', word='noSuchHost')
+        self.error('uplink', 'add', 'http://r', word='badRequest')
+        self.error('uplink', 'remove', 'ws://r', word='noSuchUplink')
+        self.error('revoke', 'nobody', word='noSuchDevice')
+        self.error('peer', 'show', 'nobody', word='noSuchPeer')
+        self.error('peer', 'remove', 'nobody', word='noSuchPeer')
+        self.error('call', 'nobody', '1', word='noSuchPeer')
+        self.error('send', 'nobody', '1', word='noSuchPeer')
+        self.error('listen', 'nobody', word='noSuchPeer')
+        self.error('listen', '--host', 'nobody', word='noSuchHost')
+        self.error('serve', 'nobody', '--echo', word='noSuchHost')
+        self.error('uninvite', 'AAECAwQFBgc', word='noSuchInvitation')
+        self.error('pair', 'nonsense', word='badRequest')
+        # Where nobody listens (port 1 of loopback), no relay answers.
+        address = self.doc('host', 'list')[0]['address']
+        self.error('pair', '--address', address, '--code', '-', '--uplink', 'ws://127.0.0.1:1',
+                   word='unreachable', stdin='ABCDEF\n')
+
+    def test_uplinks(self):
+        added = self.doc('uplink', 'add', 'ws://127.0.0.1:1/')
+        self.assertEqual((added['url'], added['host']), ('ws://127.0.0.1:1', 'default'))
+        self.error('uplink', 'add', 'ws://127.0.0.1:1', word='exists')
+        listed = self.doc('uplink', 'list')
+        self.assertEqual([u['url'] for u in listed], ['ws://127.0.0.1:1'])
+        self.assertIn(listed[0]['state'], ('connecting', 'waiting'))
+        self.assertIn('ws://127.0.0.1:1', self.ctl('uplink', 'list', '--host', 'default')[0])
+        self.assertIn('removed relay ws://127.0.0.1:1', self.ctl('uplink', 'remove', 'ws://127.0.0.1:1')[0])
+
+    def test_invitations(self):
+        self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
+        address = self.doc('host', 'list')[0]['address']
+        made = self.doc('invite', '--label', 'laptop', '--ttl', '2h')
+        self.assertEqual(sorted(made), ['address', 'code', 'codeId', 'expiresAt', 'host', 'label', 'uri'])
+        self.assertEqual((made['address'], made['host'], made['label']), (address, 'default', 'laptop'))
+        self.assertRegex(made['code'], r'^[23456789A-HJKMNP-Z]{6}$')
+        self.assertTrue(made['uri'].startswith(f'link:{address}?code={made["code"]}&id={made["codeId"]}&relay='))
+        own = self.doc('invite', '--no-id', '--code', '-', stdin='MixedCase7\n')
+        self.assertEqual((own['code'], own['codeId']), ('MixedCase7', None))
+        self.error('invite', '--code', 'short', word='badRequest')
+        self.error('invite', '--code', '-', word='input', stdin='\n')
+        for ttl in ('8d', '50d'):  # 50 days are more milliseconds than 32 bits hold
+            self.error('invite', '--ttl', ttl, word='badRequest')
+        ids = [i['codeId'] for i in self.doc('invitations')]
+        self.assertEqual(sorted(ids, key=str), sorted([made['codeId'], None], key=str))
+        self.assertIn(made['codeId'], self.ctl('invitations')[0])
+        self.assertEqual(self.doc('uninvite', made['codeId'])['codeId'], made['codeId'])
+        self.ctl('uninvite', '')
+        self.assertEqual(self.doc('invitations'), [])
+
+    def test_invite_for_people(self):
+        self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
+        out, _ = self.ctl('invite')
+        lines = out.splitlines()
+        qr = [line for line in lines if line and set(line) <= set('█▀▄ ')]
+        self.assertEqual(len({len(line) for line in qr}), 1)
+        self.assertEqual(len(qr), (len(qr[0]) + 1) // 2)
+        link = next(line for line in lines if line.startswith('link:'))
+        code = re.search(r'code=(\w+)', link).group(1)
+        self.assertRegex(out, rf'(?m)^code +{code}$')
+        self.assertRegex(out, r'(?m)^address +[\w-]{43}$')
+        self.assertRegex(out, r'(?m)^expires +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$')
+        self.assertIn(f"linkctl pair '{link}'", out)
+
+    def test_completion_asks_the_agent(self):
+        self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
+        complete = lambda *words: Completion.complete(self, '--socket', self.socket, *words)
+        self.assertEqual(complete('devices', ''), ['default'])
+        # bash has cut the URL at its colons.
+        self.assertEqual(complete('uplink', 'remove', 'ws', ':', '//127'), ['//127.0.0.1:1'])
+        self.assertEqual(complete('uplink', 'list', '--host', 'def'), ['default'])
+
+    def test_serving(self):
+        first = subprocess.Popen([LINKCTL, '--socket', self.socket, 'serve', '--echo'], stderr=subprocess.PIPE,
+                                 text=True)
+        self.addCleanup(self.reap_plain, first)
+        self.assertEqual(first.stderr.readline(), 'serving default\n')
+        self.error('serve', '--echo', word='busy')
+        first.terminate()
+        self.assertEqual(first.wait(WAIT_SEC), 0)
+
+    def reap_plain(self, p):
+        p.stderr.close()
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
