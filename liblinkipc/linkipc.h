@@ -91,7 +91,7 @@ typedef void (*linkipc_result_func)(linkipc *l, const linkipc_result *result, vo
  * words with the agent are exchanged later: -EPROTONOSUPPORT can still come from the first blocking
  * call. Waits only when the agent's accept queue is full, for at most 5 s (-EAGAIN). */
 int linkipc_open(linkipc **ret, const char *path);
-/* The agent of this user ($XDG_RUNTIME_DIR/linkd/linkd.sock), or the system's. */
+/* The agent of this user ($XDG_RUNTIME_DIR/linkd/linkd.sock, see docs/IPC.md), or the system's. */
 int linkipc_open_user(linkipc **ret);
 int linkipc_open_system(linkipc **ret);
 /* Takes a connected stream socket over (as D-Bus OpenSocket gives it), and closes it in the end. On

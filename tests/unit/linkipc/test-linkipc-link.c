@@ -100,7 +100,6 @@ static void test_socket_path(void **state)
         assert_int_equal(unsetenv("LINKD_SOCKET"), 0);
         assert_int_equal(unsetenv("XDG_RUNTIME_DIR"), 0);
         assert_int_equal(linkipc_socket_path(LINKIPC_PATH_ENVIRONMENT, buf, sizeof buf), -ENOENT);
-        assert_int_equal(linkipc_socket_path(LINKIPC_PATH_USER, buf, sizeof buf), -ENOENT);
         assert_int_equal(linkipc_socket_path(3, buf, sizeof buf), -EINVAL);
         assert_int_equal(linkipc_socket_path(LINKIPC_PATH_SYSTEM, NULL, 0), -EINVAL);
         size_t n = strlen("/run/linkd/linkd.sock");
@@ -110,9 +109,30 @@ static void test_socket_path(void **state)
         assert_string_equal(buf, "/run/linkd/linkd.sock");
         assert_int_equal(setenv("LINKD_SOCKET", "", 1), 0);
         assert_int_equal(linkipc_socket_path(LINKIPC_PATH_ENVIRONMENT, buf, sizeof buf), -ENOENT);
-        assert_int_equal(setenv("XDG_RUNTIME_DIR", "relative", 1), 0);
-        assert_int_equal(linkipc_socket_path(LINKIPC_PATH_USER, buf, sizeof buf), -ENOENT);
         assert_int_equal(unsetenv("LINKD_SOCKET"), 0);
+}
+
+/* Without a runtime directory: what it would be, else the state directory, else nothing. */
+static void test_user_path(void **state)
+{
+        _cleanup_(freep) char *home = getenv("HOME") ? strdup(getenv("HOME")) : NULL;
+        char dir[64], expect[128], got[128];
+        struct stat st;
+
+        (void)state;
+        assert_int_equal(setenv("XDG_RUNTIME_DIR", "relative", 1), 0);
+        assert_int_equal(setenv("HOME", "/h", 1), 0);
+        (void)snprintf(dir, sizeof dir, "/run/user/%u", getuid());
+        bool there = stat(dir, &st) == 0;
+        (void)snprintf(expect, sizeof expect, "%s/linkd/linkd.sock",
+                       there ? dir : "/h/.local/state");
+        assert_int_equal(linkipc_socket_path(LINKIPC_PATH_USER, got, sizeof got), 0);
+        assert_string_equal(got, expect);
+        assert_int_equal(unsetenv("HOME"), 0);
+        assert_int_equal(linkipc_socket_path(LINKIPC_PATH_USER, got, sizeof got),
+                         there ? 0 : -ENOENT);
+        if (home)
+                assert_int_equal(setenv("HOME", home, 1), 0);
         assert_int_equal(unsetenv("XDG_RUNTIME_DIR"), 0);
 }
 
@@ -830,6 +850,7 @@ int main(void)
                 cmocka_unit_test(test_open_paths),
                 cmocka_unit_test(test_open_user),
                 cmocka_unit_test(test_socket_path),
+                cmocka_unit_test(test_user_path),
                 cmocka_unit_test(test_open_refuses),
                 cmocka_unit_test(test_null),
                 cmocka_unit_test(test_hello),
