@@ -1,11 +1,20 @@
 /* Opening, hello, the agent's own methods, ending: one connection without sessions. */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "agent.h"
 
 /* ---- opening ---- */
+
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int number)
+{
+        (void)number;
+        alarms++;
+}
 
 static int listen_at(const char *path)
 {
@@ -144,6 +153,34 @@ static void test_open_refuses(void **state)
         assert_false(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
         assert_int_equal(close(fds[0]), 0);
         assert_null(l);
+}
+
+/* The accept queue is full: it waits 5 s, and no more. Signals do not end the wait before. */
+static void test_open_busy(void **state)
+{
+        char buf[64], path[128];
+        char *dir = make_dir(buf);
+        linkipc *l = NULL, *queued = NULL;
+        struct sigaction action = {.sa_handler = on_alarm};
+        struct itimerval often = {{0, 300000}, {0, 300000}}, never = {0};
+
+        (void)state;
+        (void)snprintf(path, sizeof path, "%s/linkd.sock", dir);
+        int fd = listen_at(path);
+        assert_int_equal(listen(fd, 0), 0); /* one */
+        assert_int_equal(linkipc_open(&queued, path), 0);
+        assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+        assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+        uint64_t before = test_now_usec();
+        assert_int_equal(linkipc_open(&l, path), -EAGAIN);
+        assert_true(test_now_usec() - before >= 5000000);
+        assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+        assert_true(alarms > 0);
+        assert_null(l);
+        linkipc_unref(queued);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(dir), 0);
 }
 
 static void test_null(void **state)
@@ -831,6 +868,7 @@ int main(void)
                 cmocka_unit_test(test_open_user),
                 cmocka_unit_test(test_socket_path),
                 cmocka_unit_test(test_open_refuses),
+                cmocka_unit_test(test_open_busy),
                 cmocka_unit_test(test_null),
                 cmocka_unit_test(test_hello),
                 cmocka_unit_test(test_hello_version),
