@@ -2,25 +2,25 @@
 #include "liblinkproto/wshandshake.h"
 #include "relay-internal.h"
 
-/* Behind a proxy that is trusted the client's address is what it says. */
+/* Behind a proxy that is trusted the client's address is what it says; without a word of its own it
+ * is judged as a client. */
 static bool take_forwarded_address(Conn *c, const WsRequest *q)
 {
         Relay *r = c->relay;
         const IpCaps caps = {r->config.max_connections_per_ip, r->config.accepts_per_sec_per_ip};
-        IpEntry *ip;
         IpKey key;
         int err;
 
-        if (!r->config.trust_proxy || ip_key_parse(q->forwarded_for, &key) < 0)
+        if (!r->config.trust_proxy)
                 return true;
-        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &ip);
-        if (err < 0) {
-                relay_count_refusal(r, relay_refusal_of(err));
-                return false;
-        }
+        if (ip_key_parse(q->forwarded_for, &key) < 0)
+                key = c->ip->key;
         iptable_close(&r->ips, c->ip, relay_now_msec(r));
-        c->ip = ip;
-        return true;
+        c->ip = NULL;
+        err = iptable_open(&r->ips, &key, &caps, relay_now_msec(r), &c->ip);
+        if (err < 0)
+                relay_count_refusal(r, relay_refusal_of(err));
+        return err == 0;
 }
 
 static void upgrade(Conn *c, const WsRequest *q)

@@ -25,7 +25,7 @@ static void answer(Conn *c, const char *status, const char *type, const Buf *bod
         if (!head_only)
                 conn_write(c, body->data, body->len);
         if (c->phase == CONN_CLOSING && !conn_has_output(c))
-                conn_answered(c);
+                conn_said_all(c);
 }
 
 static const char json_type[] = "application/json";
@@ -47,14 +47,16 @@ void http_answer(Conn *c, const WsRequest *q)
 
         if (read && (strcmp(q->path, "/health") == 0 || strcmp(q->path, "/healthz") == 0)) {
                 buf_add_str(&body, "{\"status\":\"ok\"}");
-        } else if (read && c->relay->stats.queued_bytes > c->relay->config.max_queue_bytes) {
-                status = "503 Service Unavailable";
-                buf_add_str(&body, "{\"error\":\"busy\"}");
-        } else if (read && strcmp(q->path, "/v1/stats") == 0) {
-                stats_document(c->relay, &body);
         } else if (read && strcmp(q->path, "/metrics") == 0) {
                 type = "text/plain; version=0.0.4";
                 relay_metrics(c->relay, &body);
+        } else if (read && strcmp(q->path, "/v1/stats") == 0) {
+                if (c->relay->stats.queued_bytes <= c->relay->config.max_queue_bytes) {
+                        stats_document(c->relay, &body);
+                } else { /* it may be large */
+                        status = "503 Service Unavailable";
+                        buf_add_str(&body, "{\"error\":\"busy\"}");
+                }
         } else {
                 status = "404 Not Found";
                 buf_add_str(&body, "{\"error\":\"not_found\"}");

@@ -104,8 +104,7 @@ static bool is_exempt(const IpKey *k)
                (memcmp(k->bytes, mapped, sizeof(mapped)) == 0 && k->bytes[12] == 127);
 }
 
-static IpEntry *add(IpTable *t, const IpKey *key, uint64_t hash, const IpCaps *caps,
-                    uint64_t now_msec)
+static IpEntry *add(IpTable *t, const IpKey *key, uint64_t hash, uint64_t now_msec)
 {
         IpEntry *e = t->map.n < IPS_MAX ? calloc(1, sizeof(*e)) : NULL;
 
@@ -114,7 +113,6 @@ static IpEntry *add(IpTable *t, const IpKey *key, uint64_t hash, const IpCaps *c
         e->key = *key;
         e->exempt = is_exempt(key);
         e->idle_msec = now_msec;
-        e->tokens = caps ? (double)caps->accepts_per_sec * IP_BURST_SEC : 0;
         if (hashmap_add(&t->map, &e->node, hash) < 0) {
                 free(e);
                 return NULL;
@@ -126,10 +124,10 @@ static IpEntry *add(IpTable *t, const IpKey *key, uint64_t hash, const IpCaps *c
 static bool take_token(IpEntry *e, uint64_t per_sec, uint64_t now_msec)
 {
         double seconds = now_msec > e->tokens_msec ? (double)(now_msec - e->tokens_msec) / 1000 : 0;
+        double burst = (double)per_sec * IP_BURST_SEC;
 
-        if (e->tokens_msec)
-                e->tokens =
-                        MIN((double)per_sec * IP_BURST_SEC, e->tokens + seconds * (double)per_sec);
+        e->tokens = e->judged ? MIN(burst, e->tokens + seconds * (double)per_sec) : burst;
+        e->judged = true;
         e->tokens_msec = now_msec;
         if (e->tokens < 1)
                 return false;
@@ -143,7 +141,7 @@ int iptable_open(IpTable *t, const IpKey *key, const IpCaps *caps, uint64_t now_
         IpEntry *e = find(t, key, hash);
 
         if (!e)
-                e = add(t, key, hash, caps, now_msec);
+                e = add(t, key, hash, now_msec);
         if (!e)
                 return -ENOMEM;
         if (caps && !e->exempt) {

@@ -16,6 +16,7 @@ typedef struct IpEntry {
         TAILQ_ENTRY(IpEntry) idle; /* in the table's list while nothing is open */
         IpKey key;
         bool exempt; /* loopback or a Unix socket: no caps */
+        bool judged; /* a rate was asked for before: tokens count */
         uint32_t connections;
         double tokens;        /* of accepting */
         uint64_t tokens_msec; /* when there were so many */

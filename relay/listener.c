@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "listener.h"
 #include "relay-internal.h"
 
 typedef union AnyAddress {
@@ -135,11 +136,25 @@ static void on_closed(uv_handle_t *handle)
         relay_check_stopped(r);
 }
 
+/* 0; -EINVAL: not a stream socket that listens; other negative errno. */
+static int check_listens(int fd)
+{
+        int type = 0, listens = 0;
+        socklen_t len = sizeof(int);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+                return -errno;
+        return type == SOCK_STREAM && listens ? 0 : -EINVAL;
+}
+
 int relay_listen_fd(Relay *r, int fd)
 {
-        int flags = fcntl(fd, F_GETFL), err;
+        int flags = fcntl(fd, F_GETFL), err = check_listens(fd);
         Listener *l;
 
+        if (err < 0)
+                return err;
         if (r->n_listeners == LISTENERS_MAX)
                 return -ENOSPC;
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
@@ -240,6 +255,16 @@ static int parse_tcp(const char *where, AnyAddress *ret, socklen_t *ret_len, boo
         ret->in.sin_port = htons((uint16_t)number);
         *ret_len = sizeof(ret->in);
         return 0;
+}
+
+bool listener_is_valid(const char *where)
+{
+        AnyAddress a;
+        socklen_t len;
+        bool any;
+
+        return where[0] == '/' ? strlen(where) < sizeof(a.un.sun_path)
+                               : parse_tcp(where, &a, &len, &any) == 0;
 }
 
 static int listen_tcp(const char *where, int *ret)

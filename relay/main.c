@@ -79,6 +79,7 @@ typedef struct Daemon {
         Relay *relay;
         Options options;
         bool log_json, log_journal;
+        bool watching; /* signals and watchdog are on the loop */
         uint64_t drain_msec;
 } Daemon;
 
@@ -198,6 +199,21 @@ static void log_line(RelayLogLevel level, const char *event, const char *text, v
                 fprintf(stderr, "%s: %s\n", level_names[level], text);
 }
 
+/* Told at every level; as text a line of its own form, which scripts wait for. */
+static void log_listening(Daemon *d, const char *where)
+{
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), "listening on %s", where); /* a path may be cut */
+        if (d->log_json)
+                log_json(RELAY_LOG_INFO, "listen", text);
+        else if (d->log_journal)
+                (void)sd_journal_send("PRIORITY=%i", LOG_INFO, "LINK_EVENT=listen", "MESSAGE=%s",
+                                      text, NULL); /* there is no other place to complain */
+        else
+                fprintf(stderr, "%s\n", text);
+}
+
 /* Whether stderr is the journal (systemd.exec(5)): then fields can be given. */
 static bool stderr_is_journal(void)
 {
@@ -256,6 +272,8 @@ static void on_stopped(Relay *relay, void *userdata)
         Daemon *d = userdata;
 
         d->relay = relay_free(relay); /* the loop ends: nothing is left on it */
+        if (d->watching)
+                uv_close((uv_handle_t *)&d->watchdog, NULL);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -263,12 +281,14 @@ static void on_signal(uv_signal_t *handle, int signum)
         Daemon *d = handle->data;
 
         (void)signum;
-        (void)sd_notify(0, "STOPPING=1");
+        /* The manager waits for the drain, whatever its TimeoutStopSec=. */
+        (void)sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu",
+                         (unsigned long long)(d->drain_msec + STOP_NOTICE_MSEC) * 1000);
         log_line(RELAY_LOG_INFO, "stop", "stopping", d);
         uv_close((uv_handle_t *)&d->term, NULL); /* a second signal ends it at once */
         uv_close((uv_handle_t *)&d->interrupt, NULL);
         uv_close((uv_handle_t *)&d->hangup, NULL);
-        uv_close((uv_handle_t *)&d->watchdog, NULL);
+        (void)signal(SIGHUP, SIG_IGN); /* there is nothing to read again; it must not kill */
         relay_stop(d->relay, d->drain_msec, on_stopped, d);
 }
 
@@ -292,6 +312,7 @@ static void watch(Daemon *d)
         (void)uv_signal_start(&d->interrupt, on_signal, SIGINT);
         (void)uv_signal_start(&d->hangup, on_hangup, SIGHUP);
         (void)uv_timer_init(&d->loop, &d->watchdog);
+        d->watching = true;
         if (sd_watchdog_enabled(0, &usec) > 0)
                 (void)uv_timer_start(&d->watchdog, on_watchdog, usec / 2000, usec / 2000);
 }
@@ -310,7 +331,8 @@ static int listen_all(Daemon *d, const RelayConfig *c, char **ret_fault)
                 r = relay_listen_fd(d->relay, SD_LISTEN_FDS_START + i);
                 if (r < 0)
                         (void)relay_fault(ret_fault, r, "cannot use systemd's socket %d: %s", i,
-                                          strerror(-r));
+                                          r == -EINVAL ? "it listens for no stream (Accept=no)"
+                                                       : strerror(-r));
         }
         for (size_t i = 0; i < n_listen && r == 0; i++)
                 r = relay_listen(d->relay, o->n_listen ? o->listen[i] : c->listen[i], ret_fault);
@@ -335,7 +357,7 @@ static int start(Daemon *d, RelayConfig *config, char **ret_fault)
                 return r;
         watch(d);
         for (size_t i = 0; (name = relay_listener_name(d->relay, i)); i++)
-                fprintf(stderr, "listening on %s\n", name);
+                log_listening(d, name);
         (void)sd_notify(0, "READY=1");
         return 0;
 }

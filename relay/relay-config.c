@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #include "liblinkproto/b64u.h"
+#include "listener.h"
 
-enum { KEY_BYTES = 32, KEYS_FILE_LINE_MAX = 4096, KEYS_FILE_PATH_MAX = 1024 };
+enum { KEY_BYTES = 32, KEYS_FILE_PATH_MAX = 1024 };
 
 int relay_fault(char **ret_fault, int r, const char *format, ...)
 {
@@ -157,20 +158,24 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
 /* name: the setting, for faults. */
 static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        char line[KEYS_FILE_LINE_MAX], where[KEYS_FILE_PATH_MAX + 64];
+        _cleanup_(freep) char *line = NULL;
+        char where[KEYS_FILE_PATH_MAX + 64];
         FILE *f = fopen(path, "re");
+        size_t size = 0;
         int r = 0;
 
         if (!f)
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
-        for (unsigned n = 1; r == 0 && fgets(line, sizeof(line), f); n++) {
+        for (unsigned n = 1; r == 0 && (errno = 0, getline(&line, &size, f)) >= 0; n++) {
                 line[strcspn(line, "#")] = '\0';
                 (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
                                n); /* cut is fine */
                 r = add_keys(a, line, where, ret_fault);
         }
-        if (r == 0 && ferror(f))
-                r = relay_fault(ret_fault, -EIO, "%s=%s: cannot be read", name, path);
+        if (r == 0 && !feof(f)) {
+                r = errno ? -errno : -EIO;
+                (void)relay_fault(ret_fault, r, "%s=%s: %s", name, path, strerror(-r));
+        }
         (void)fclose(f); /* only read */
         return r;
 }
@@ -199,11 +204,10 @@ static int take_key_variables(RelayConfig *c, char **ret_fault)
         }
         if (list && *list)
                 r = add_keys(&c->allowlist, list, list_name, ret_fault);
-        if (r == 0 && file && *file) {
+        if (r == 0 && file && *file)
                 r = add_keys_file(&c->allowlist, file, file_name, ret_fault);
-                c->closed = true; /* also a file without a key */
-        }
-        c->closed = c->closed || c->allowlist.n > 0;
+        if ((list && *list) || (file && *file))
+                c->closed = true; /* also when they name no key at all */
         sort_keys(&c->allowlist);
         return r;
 }
@@ -214,16 +218,19 @@ bool relay_config_allows(const RelayConfig *c, const uint8_t key[32])
                                                         KEY_BYTES, compare_keys));
 }
 
-/* host[:port], lower-cased. where: the setting, for faults. */
-static int set_origin(RelayConfig *c, const char *value, const char *where, char **ret_fault)
+static bool is_origin(const char *value)
 {
-        char *origin;
-
         for (const char *p = value; *p; p++)
                 if (*p <= ' ' || *p == 0x7f || *p == '/')
-                        return relay_fault(ret_fault, -EINVAL, "%s=%s: must be host[:port]", where,
-                                           value);
-        origin = strdup(value);
+                        return false;
+        return true;
+}
+
+/* host[:port], lower-cased. */
+static int set_origin(RelayConfig *c, const char *value, char **ret_fault)
+{
+        char *origin = strdup(value);
+
         if (!origin)
                 return relay_fault(ret_fault, -ENOMEM, "out of memory");
         for (char *p = origin; *p; p++)
@@ -243,8 +250,11 @@ static int take_environment(RelayConfig *c, char **ret_fault)
                 r = take_variable(c, &knobs[i], ret_fault);
         if (r == 0)
                 r = take_key_variables(c, ret_fault);
+        if (r == 0 && origin && !is_origin(origin))
+                return relay_fault(ret_fault, -EINVAL, "LINK_ORIGIN=%s: must be host[:port]",
+                                   origin);
         if (r == 0 && origin && *origin)
-                r = set_origin(c, origin, "LINK_ORIGIN", ret_fault);
+                r = set_origin(c, origin, ret_fault);
         return r;
 }
 
@@ -255,10 +265,35 @@ typedef struct Source {
         char **ret_fault;
 } Source;
 
-static int bad_setting(const Source *src, const config_setting_t *s, const char *must)
+/* As it stands in the file. */
+static void format_value(const config_setting_t *s, char *ret, size_t size)
 {
-        return relay_fault(src->ret_fault, -EINVAL, "%s:%u: %s must be %s", src->file,
-                           config_setting_source_line(s), config_setting_name(s), must);
+        int type = config_setting_type(s);
+
+        if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) /* cut is fine, also below */
+                (void)snprintf(ret, size, "%lld", config_setting_get_int64(s));
+        else if (type == CONFIG_TYPE_FLOAT)
+                (void)snprintf(ret, size, "%g", config_setting_get_float(s));
+        else if (type == CONFIG_TYPE_BOOL)
+                (void)snprintf(ret, size, "%s", config_setting_get_bool(s) ? "true" : "false");
+        else if (type == CONFIG_TYPE_STRING)
+                (void)snprintf(ret, size, "\"%s\"", config_setting_get_string(s));
+        else
+                (void)snprintf(ret, size, "%s", type == CONFIG_TYPE_GROUP ? "{...}" : "[...]");
+}
+
+/* value: the string that is wrong, of a list; NULL: all of the setting. */
+static int bad_setting(const Source *src, const config_setting_t *s, const char *value,
+                       const char *must)
+{
+        char text[256];
+
+        if (value)
+                (void)snprintf(text, sizeof(text), "\"%s\"", value); /* cut is fine */
+        else
+                format_value(s, text, sizeof(text));
+        return relay_fault(src->ret_fault, -EINVAL, "%s:%u: %s = %s: must be %s", src->file,
+                           config_setting_source_line(s), config_setting_name(s), text, must);
 }
 
 static int take_number(RelayConfig *c, const Source *src, const config_setting_t *s, const Knob *k)
@@ -273,7 +308,7 @@ static int take_number(RelayConfig *c, const Source *src, const config_setting_t
         if ((type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64 &&
              !(type == CONFIG_TYPE_BOOL && k->max == 1)) ||
             v < 0 || (uint64_t)v < k->min || (uint64_t)v > k->max)
-                return bad_setting(src, s, must);
+                return bad_setting(src, s, NULL, must);
         *knob_place(c, k) = (uint64_t)v;
         return 0;
 }
@@ -289,12 +324,12 @@ static int take_strings(RelayConfig *c, const Source *src, const config_setting_
         int n = config_setting_is_aggregate(s) ? config_setting_length(s) : 1, r = 0;
 
         if (config_setting_is_group(s))
-                return bad_setting(src, s, must);
+                return bad_setting(src, s, NULL, must);
         for (int i = 0; i < n && r == 0; i++) {
                 const char *value = config_setting_is_aggregate(s)
                                             ? config_setting_get_string_elem(s, i)
                                             : config_setting_get_string(s);
-                r = value ? func(c, src, s, value) : bad_setting(src, s, must);
+                r = value ? func(c, src, s, value) : bad_setting(src, s, NULL, must);
         }
         return r;
 }
@@ -303,7 +338,9 @@ static int take_listen(RelayConfig *c, const Source *src, const config_setting_t
                        const char *value)
 {
         if (c->n_listen == LISTENERS_MAX)
-                return bad_setting(src, s, "a shorter list");
+                return bad_setting(src, s, NULL, "a shorter list");
+        if (!listener_is_valid(value))
+                return bad_setting(src, s, value, "PORT, ADDRESS:PORT or /PATH, in quotes");
         c->listen[c->n_listen] = strdup(value);
         if (!c->listen[c->n_listen])
                 return relay_fault(src->ret_fault, -ENOMEM, "out of memory");
@@ -318,21 +355,27 @@ static int take_key_list(RelayConfig *c, const Source *src, const config_setting
 
         (void)snprintf(where, sizeof(where), "%s:%u", src->file,
                        config_setting_source_line(s)); /* cut is fine */
+        c->closed = c->closed || *value;
         return add_keys(&c->allowlist, value, where, src->ret_fault);
 }
 
 static int take_key_file(RelayConfig *c, const Source *src, const config_setting_t *s,
                          const char *value)
 {
+        char where[KEYS_FILE_PATH_MAX + 64];
+
+        (void)snprintf(where, sizeof(where), "%s:%u: %s", src->file, config_setting_source_line(s),
+                       config_setting_name(s)); /* cut is fine */
         c->closed = true;
-        return add_keys_file(&c->allowlist, value, config_setting_name(s), src->ret_fault);
+        return add_keys_file(&c->allowlist, value, where, src->ret_fault);
 }
 
 static int take_origin(RelayConfig *c, const Source *src, const config_setting_t *s,
                        const char *value)
 {
-        (void)s;
-        return set_origin(c, value, "origin", src->ret_fault);
+        if (!*value || !is_origin(value))
+                return bad_setting(src, s, NULL, "host[:port]");
+        return set_origin(c, value, src->ret_fault);
 }
 
 static int take_log_format(RelayConfig *c, const Source *src, const config_setting_t *s,
@@ -341,7 +384,7 @@ static int take_log_format(RelayConfig *c, const Source *src, const config_setti
         c->log_json = strcmp(value, "json") == 0;
         return c->log_json || strcmp(value, "text") == 0
                        ? 0
-                       : bad_setting(src, s, "\"text\" or \"json\"");
+                       : bad_setting(src, s, value, "\"text\" or \"json\"");
 }
 
 static int take_setting(RelayConfig *c, const Source *src, const config_setting_t *s)

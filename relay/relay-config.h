@@ -33,7 +33,7 @@ typedef struct RelayConfig {
         uint64_t trust_proxy;     /* 1: the client is the first X-Forwarded-For hop */
 
         uint64_t max_connections;        /* 0: as many as there are descriptors */
-        uint64_t max_connections_per_ip; /* not of loopback, where a proxy lives; 0: any */
+        uint64_t max_connections_per_ip; /* not of loopback or a trusted proxy; 0: any */
         uint64_t accepts_per_sec_per_ip; /* with a burst of ten seconds' worth; as above */
         uint64_t max_queue_bytes;        /* in all queues; above it nobody is introduced */
         uint64_t drain_sec;              /* a stop is spread over this */
