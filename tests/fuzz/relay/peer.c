@@ -264,7 +264,8 @@ static void on_message(Peer *p)
                 memcpy(peers.pending[peers.n_pending++ % PENDING], m->link_id, LINK_ID_CHARS + 1);
                 break;
         case CONTROL_RELAYING:
-                CHECK(p->wild || strcmp(m->link_id, p->link_id) == 0);
+                CHECK(strlen(m->link_id) == LINK_ID_CHARS);
+                memcpy(p->link_id, m->link_id, sizeof(p->link_id));
                 p->spliced = true;
                 p->other = find_other(p);
                 break;
