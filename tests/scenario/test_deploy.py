@@ -350,7 +350,7 @@ class LightHost:
 
     async def reach(self):
         """A client comes through to it; as clients do, it tries again until it does."""
-        deadline = time.monotonic() + LIMIT_SEC
+        deadline = time.monotonic() + agentkit.LIMIT_SEC
         while True:
             try:
                 if await self._reached():
@@ -391,7 +391,7 @@ class Several(DeployCase):
         return await asyncio.gather(*(one(host) for host in self.hosts))
 
     async def all_registered(self):
-        await asyncio.gather(*(asyncio.wait_for(host.registered.wait(), LIMIT_SEC) for host in self.hosts))
+        await asyncio.gather(*(asyncio.wait_for(host.registered.wait(), agentkit.LIMIT_SEC) for host in self.hosts))
 
     async def stop_hosts(self):
         tasks = [task for host in self.hosts for task in (host.task, *host.dials)]
@@ -428,7 +428,7 @@ class Several(DeployCase):
         relay = self.start("--listen", f"127.0.0.1:{port}", env={"LINK_TRUST_PROXY": "1"})
         # The proxy finds it by its checks; from then on its share of names leads there. A host notices when it
         # next resolves itself.
-        deadline = time.monotonic() + LIMIT_SEC
+        deadline = time.monotonic() + agentkit.LIMIT_SEC
         while await self.orphans[0].resolves_itself():
             self.assertLess(time.monotonic(), deadline, "the relay that came back gets nobody")
             await asyncio.sleep(0.1)
