@@ -10,7 +10,7 @@ static int run_call(Cli *cli)
         _cleanup_link_ linkipc *l = NULL;
         _cleanup_(bytes_done) Bytes json = {};
         _cleanup_(freep) char *answer = NULL;
-        uint32_t timeout_msec = 0;
+        uint64_t timeout_msec = 0;
         int r = options_get_duration(cli, "timeout", TIMEOUT_MAX_SEC, &timeout_msec);
 
         if (r == EXIT_OK)
@@ -19,7 +19,7 @@ static int run_call(Cli *cli)
                 r = agent_open(cli, &l);
         if (r != EXIT_OK)
                 return r;
-        r = linkipc_ask(l, cli->args[0], json.p, timeout_msec, &answer, NULL);
+        r = linkipc_ask(l, cli->args[0], json.p, (uint32_t)timeout_msec, &answer, NULL);
         if (r < 0)
                 return agent_failed(cli, l, r, cli->args[0]);
         puts(answer);

@@ -55,7 +55,7 @@ static int run_invite(Cli *cli)
         _cleanup_(bytes_done) Bytes code = {};
         _cleanup_json_ json_t *invitation = NULL;
         const char *given = options_get(cli, "code");
-        uint32_t ttl_msec = 0;
+        uint64_t ttl_msec = 0;
         json_t *params;
         int r = options_get_duration(cli, "ttl", DURATION_MAX_SEC, &ttl_msec);
 
@@ -69,7 +69,8 @@ static int run_invite(Cli *cli)
                            options_get(cli, "label"), "code", code.p, "noId",
                            options_has(cli, "no-id"));
         if (params && ttl_msec &&
-            json_object_set_new(params, "ttlSec", json_integer(ttl_msec / 1000)) < 0) {
+            json_object_set_new(params, "ttlSec", json_integer((json_int_t)(ttl_msec / 1000))) <
+                    0) {
                 json_decref(params);
                 params = NULL;
         }

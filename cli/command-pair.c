@@ -89,10 +89,10 @@ static int run(Cli *cli)
 const Verb verb_pair = {
         .name = "pair",
         .summary = "Pairs this machine with another one that has opened an invitation",
-        .help = "LINK is what `linkctl invite` shows there; - reads it from stdin. Without a link "
-                "the\n"
+        .help = "URI is the link that `linkctl invite` shows there; - reads it from stdin. Without "
+                "it the\n"
                 "address, the code and a relay are needed.\n",
-        .args = {{.name = "LINK", .optional = true}},
+        .args = {{.name = "URI", .optional = true}},
         .options =
                 {{.name = "name", .value = "NAME", .help = "what the other machine is called here"},
                  {.name = "address", .value = "ADDRESS", .help = "its address"},

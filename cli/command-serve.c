@@ -150,7 +150,7 @@ static int run(Cli *cli)
 {
         Server me = {.cli = cli, .host = cli->args[0] ? cli->args[0] : "default", .status = -1};
         const char *command = options_get(cli, "exec");
-        uint32_t timeout_msec = SERVE_TIMEOUT_SEC * 1000;
+        uint64_t timeout_msec = SERVE_TIMEOUT_SEC * 1000;
         unsigned parallel = SERVE_PARALLEL;
         int r = options_get_duration(cli, "timeout", TIMEOUT_MAX_SEC, &timeout_msec);
 

@@ -27,7 +27,7 @@ struct Job {
         uint64_t deadline_usec;
 };
 
-void jobs_init(Jobs *js, const char *command, unsigned parallel, uint32_t timeout_msec, Outbox *o)
+void jobs_init(Jobs *js, const char *command, unsigned parallel, uint64_t timeout_msec, Outbox *o)
 {
         *js = (Jobs){.command = command,
                      .parallel = parallel,
@@ -213,7 +213,7 @@ static void start_job(Job *j)
                 set_state(j, JOB_GONE);
                 return;
         }
-        j->deadline_usec = loop_now_usec() + j->jobs->timeout_msec * 1000ULL;
+        j->deadline_usec = loop_now_usec() + j->jobs->timeout_msec * 1000;
 }
 
 static void on_deadline(Job *j)

@@ -10,14 +10,14 @@ typedef struct Job Job;
 typedef struct Jobs {
         const char *command;
         unsigned parallel;
-        uint32_t timeout_msec; /* of each child */
+        uint64_t timeout_msec; /* of each child */
         Outbox *outbox;
         Job *first, **end;
         unsigned n_running;
         size_t n_waiting, waiting_bytes;
 } Jobs;
 
-void jobs_init(Jobs *js, const char *command, unsigned parallel, uint32_t timeout_msec, Outbox *o);
+void jobs_init(Jobs *js, const char *command, unsigned parallel, uint64_t timeout_msec, Outbox *o);
 
 /* Takes a request on; it is answered in any case, sooner or later. */
 void jobs_add(Jobs *js, linkipc_reply *reply, const char *command, size_t n);

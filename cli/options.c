@@ -257,7 +257,7 @@ int options_parse_duration(const char *text, uint64_t *ret_msec)
         return -EINVAL;
 }
 
-int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uint32_t *ret_msec)
+int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uint64_t *ret_msec)
 {
         const char *text = options_get(cli, name);
         uint64_t msec;
@@ -274,7 +274,7 @@ int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uin
                 return output_usage(cli,
                                     "--%s %s is out of range: above 0, and at most %llu seconds",
                                     name, text, (unsigned long long)max_sec);
-        *ret_msec = (uint32_t)msec;
+        *ret_msec = msec;
         return 0;
 }
 

@@ -22,6 +22,6 @@ const char *options_get(const Cli *cli, const char *name);
 int options_parse_duration(const char *text, uint64_t *ret_msec);
 /* The value of an option as a time up to max_sec. *ret_msec is left alone if it is not given.
  * 0, or EXIT_USAGE after telling. */
-int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uint32_t *ret_msec);
+int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uint64_t *ret_msec);
 /* The value of an option as a number from 1 to max; the same. */
 int options_get_number(const Cli *cli, const char *name, unsigned max, unsigned *ret);

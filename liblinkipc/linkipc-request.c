@@ -66,6 +66,8 @@ static void delist(linkipc *l, Request *q)
         *(q->next ? &q->next->prev : &l->requests_tail) = q->prev;
         l->n_requests--;
         l->uncounted_bytes -= q->uncounted_bytes;
+        if (!l->requests)
+                l->next_deadline_usec = USEC_NEVER;
 }
 
 Request *request_find(const linkipc *l, uint32_t id)

@@ -33,17 +33,22 @@ static ControlType type_of(JsonSlice v)
         return CONTROL_UNKNOWN;
 }
 
-/* A string of 1..128 code points, or "". */
+/* A string of 1..128 code points, or "". A NUL inside is read as SUB: neither is in a name that
+ * exists. */
 static void copy_id(JsonSlice v, char *out, size_t size)
 {
+        enum { SUB = 0x1a };
         size_t len, chars = 0;
 
-        if (json_str_copy(v, out, size, &len) < 0 || strlen(out) != len) {
+        if (json_str_copy(v, out, size, &len) < 0) {
                 out[0] = '\0';
                 return;
         }
-        for (size_t i = 0; i < len; i++)
+        for (size_t i = 0; i < len; i++) {
                 chars += ((unsigned char)out[i] & 0xc0) != 0x80;
+                if (!out[i])
+                        out[i] = SUB;
+        }
         if (chars > LINK_ID_MAX)
                 out[0] = '\0';
 }

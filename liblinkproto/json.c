@@ -331,10 +331,11 @@ int json_scan_object(const char *text, size_t len, const char *const *names, Jso
         return 0;
 }
 
-int json_scan_value(const char *text, size_t len, JsonSlice *ret)
+/* open: containers that will stand around the value. */
+static int scan_whole(const char *text, size_t len, unsigned open, JsonSlice *ret)
 {
         Scan s = begin_scan(text, len);
-        Nesting n = {};
+        Nesting n = {.depth = open};
         JsonSlice value;
         int r;
 
@@ -348,6 +349,16 @@ int json_scan_value(const char *text, size_t len, JsonSlice *ret)
         if (ret)
                 *ret = value;
         return 0;
+}
+
+int json_scan_value(const char *text, size_t len, JsonSlice *ret)
+{
+        return scan_whole(text, len, 0, ret);
+}
+
+int json_scan_member_value(const char *text, size_t len, JsonSlice *ret)
+{
+        return scan_whole(text, len, 1, ret);
 }
 
 /* ---- valid values ---- */

@@ -27,6 +27,8 @@ int json_scan_object(const char *text, size_t len, const char *const *names, Jso
 /* Checks that text is one valid value of any type with nothing but white space around it.
  * *ret (may be NULL) gets the value without that space. 0, -EBADMSG, -E2BIG. */
 int json_scan_value(const char *text, size_t len, JsonSlice *ret) _must_use_;
+/* The same for a value that will be a member of an object: one level less fits. */
+int json_scan_member_value(const char *text, size_t len, JsonSlice *ret) _must_use_;
 
 /* The functions below take slices that a scan above returned: valid values. */
 

@@ -1,6 +1,9 @@
 #include "wsframe.h"
 
 #include <errno.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 enum { FIN = 0x80, RSV = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f };
 
@@ -82,23 +85,79 @@ size_t wsframe_encode_head(uint8_t *out, bool fin, uint8_t opcode, uint64_t leng
         return n;
 }
 
-void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
+/* Both functions mask whole blocks and return how many bytes that were. A block is loaded whole
+ * before it is stored, and lies at or behind its new place: so what is overwritten has been read.
+ */
+
+/* Plain 64-bit words: the compiler makes vectors of them. */
+static size_t mask_blocks(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        uint64_t b[8];
+        size_t done = 0;
+
+        for (; n - done >= sizeof(b); done += sizeof(b)) {
+                memcpy(b, p + done, sizeof(b));
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        b[i] ^= word;
+                memcpy(to + done, b, sizeof(b));
+        }
+        return done;
+}
+
+#ifdef __x86_64__
+/* Twice as fast as with the vectors that every x86-64 has. */
+__attribute__((target("avx2"))) static size_t mask_blocks_avx2(uint8_t *to, const uint8_t *p,
+                                                               size_t n, uint64_t word)
+{
+        const __m256i wide = _mm256_set1_epi64x((int64_t)word);
+        __m256i b[4];
+        size_t done = 0;
+
+        for (; n - done >= sizeof(b); done += sizeof(b)) {
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        b[i] = _mm256_xor_si256(
+                                _mm256_loadu_si256((const __m256i_u *)(p + done) + i), wide);
+                for (size_t i = 0; i < ELEMENTSOF(b); i++)
+                        _mm256_storeu_si256((__m256i_u *)(to + done) + i, b[i]);
+        }
+        return done;
+}
+
+static size_t mask_blocks_best(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        return __builtin_cpu_supports("avx2") ? mask_blocks_avx2(to, p, n, word)
+                                              : mask_blocks(to, p, n, word);
+}
+#else
+static size_t mask_blocks_best(uint8_t *to, const uint8_t *p, size_t n, uint64_t word)
+{
+        return mask_blocks(to, p, n, word);
+}
+#endif
+
+void wsframe_mask_to(uint8_t *to, const uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
 {
         uint8_t rotated[8];
-        uint64_t wide;
+        uint64_t word, w;
+        size_t done;
 
-        for (size_t i = 0; i < sizeof(rotated); i++)
+        for (size_t i = 0; i < 4; i++)
                 rotated[i] = mask[(phase + i) & 3];
-        memcpy(&wide, rotated, sizeof(wide));
-        /* Plain 64-bit words: the compiler makes vectors of them. */
-        for (; n >= 8; n -= 8, p += 8) {
-                uint64_t w;
-                memcpy(&w, p, sizeof(w));
-                w ^= wide;
-                memcpy(p, &w, sizeof(w));
+        memcpy(rotated + 4, rotated, 4);
+        memcpy(&word, rotated, sizeof(word));
+        done = mask_blocks_best(to, p, n, word);
+        for (; n - done >= sizeof(w); done += sizeof(w)) {
+                memcpy(&w, p + done, sizeof(w));
+                w ^= word;
+                memcpy(to + done, &w, sizeof(w));
         }
-        for (size_t i = 0; i < n; i++)
-                p[i] ^= rotated[i];
+        for (size_t i = 0; done < n; i++, done++)
+                to[done] = p[done] ^ rotated[i];
+}
+
+void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase)
+{
+        wsframe_mask_to(p, p, n, mask, phase);
 }
 
 /* ---- sequences ---- */
@@ -160,8 +219,8 @@ static int next_head(WsReceiver *r, const uint8_t *data, size_t len, size_t *at,
         return WS_EVENT_MORE;
 }
 
-int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
-                    uint8_t **ret, size_t *ret_len)
+int wsreceiver_next_raw(WsReceiver *r, const uint8_t *data, size_t len, size_t *at,
+                        uint64_t message_max, size_t *ret_offset, size_t *ret_len)
 {
         if (!r->in_frame)
                 return *at < len ? next_head(r, data, len, at, message_max) : WS_EVENT_MORE;
@@ -173,13 +232,33 @@ int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64
         }
         if (*at == len)
                 return WS_EVENT_MORE;
-        *ret = data + *at;
+        *ret_offset = *at;
         *ret_len = (size_t)MIN(r->left, (uint64_t)(len - *at));
-        if (r->masked)
-                wsframe_mask(*ret, *ret_len, r->mask, r->phase);
         r->phase = (uint8_t)((r->phase + *ret_len) & 3);
         r->left -= *ret_len;
         *at += *ret_len;
+        return WS_EVENT_DATA;
+}
+
+void wsreceiver_unmask_to(const WsReceiver *r, uint8_t *to, const uint8_t *p, size_t n)
+{
+        if (r->masked)
+                wsframe_mask_to(to, p, n, r->mask, r->phase - n); /* phase is behind it; modulo 4 */
+        else
+                memmove(to, p, n);
+}
+
+int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
+                    uint8_t **ret, size_t *ret_len)
+{
+        size_t offset;
+        int event = wsreceiver_next_raw(r, data, len, at, message_max, &offset, ret_len);
+
+        if (event != WS_EVENT_DATA)
+                return event;
+        *ret = data + offset;
+        if (r->masked)
+                wsreceiver_unmask_to(r, *ret, *ret, *ret_len);
         return WS_EVENT_DATA;
 }
 

@@ -48,6 +48,9 @@ size_t wsframe_encode_head(uint8_t *out, bool fin, uint8_t opcode, uint64_t leng
 /* XORs n bytes with the mask; phase: how many payload bytes of this frame came before. In place,
  * wide. */
 void wsframe_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t phase);
+/* The same from p to `to`, in one pass; the two may overlap where `to` does not lie behind p. */
+void wsframe_mask_to(uint8_t *to, const uint8_t *p, size_t n, const uint8_t mask[4],
+                     uint64_t phase);
 
 static inline bool wsframe_is_control(uint8_t opcode)
 {
@@ -82,6 +85,12 @@ void wsreceiver_init(WsReceiver *r, bool is_server);
  * -EPROTO (close 1002); -EMSGSIZE (close 1009). */
 int wsreceiver_next(WsReceiver *r, uint8_t *data, size_t len, size_t *at, uint64_t message_max,
                     uint8_t **ret, size_t *ret_len) _must_use_;
+/* The same for who moves the payload anyway: on WS_EVENT_DATA it still lies there as it came, and
+ * wsreceiver_unmask_to() takes it, once, before the next step. */
+int wsreceiver_next_raw(WsReceiver *r, const uint8_t *data, size_t len, size_t *at,
+                        uint64_t message_max, size_t *ret_offset, size_t *ret_len) _must_use_;
+/* That payload's plain bytes; `to` may be its own place or lie before it. */
+void wsreceiver_unmask_to(const WsReceiver *r, uint8_t *to, const uint8_t *p, size_t n);
 
 /* The payload of a close frame. 0: *ret_code is set (WS_CLOSE_NO_STATUS for an empty one); -EPROTO:
  * one byte, a code that may not be sent; -EBADMSG: a reason that is not UTF-8. */

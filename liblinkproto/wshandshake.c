@@ -188,7 +188,7 @@ WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
 
         if (!end) {
                 /* What cannot become a request is not waited for. */
-                for (size_t i = 0; i < MIN(len, (size_t)3); i++)
+                for (size_t i = 0; i < MIN(len, (size_t)3) && (i == 0 || data[i] != ' '); i++)
                         if (!is_token_char(data[i]))
                                 return WSHEAD_BAD;
                 return WSHEAD_MORE;

@@ -3,336 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "limits.h"
+#include "conduit-internal.h"
 #include "log.h"
-#include "timer.h"
-
-/* A request of ours, until it is answered. */
-typedef struct Pending {
-        struct Pending *next;
-        ConduitUser *user;
-        uint32_t token;
-        uint64_t id; /* on the wire, in this direction */
-        uint64_t deadline_msec;
-        bool sent;
-        size_t cost; /* still to be credited: 0 once it was */
-        size_t len;
-        char cmd[];
-} Pending;
-
-/* An event that waits for a session, or a payload for the peer's cap. */
-typedef struct HeldEvent {
-        struct HeldEvent *next;
-        ConduitUser *user;
-        uint32_t token;
-        size_t cost;
-        size_t data_len, payload_len;
-        bool has_payload;
-        uint8_t bytes[]; /* data, payload */
-} HeldEvent;
-
-/* A request of the other end that a user is to answer. */
-typedef struct Incoming {
-        struct Incoming *next;
-        ConduitUser *user;
-        uint32_t number;
-        size_t id_len;
-        char id[ID_TEXT_MAX]; /* echoed as the text it came in */
-} Incoming;
-
-/* Sent, not written yet: whom to tell. */
-typedef struct Flight {
-        struct Flight *next;
-        uint64_t seq;
-        ConduitUser *user; /* NULL: gone */
-        uint32_t event_token;
-        uint64_t request_id; /* 0: no request */
-        size_t cost;
-        bool own_answer; /* linkd's own error to a request: no application's credit bounds these */
-} Flight;
-
-struct Conduit {
-        uv_loop_t *loop;
-        bool resend, paused;
-        const ConduitHandler *handler;
-        void *userdata;
-        Session *session;
-        ConduitUser *users;
-        Pending *pending, **pending_end;
-        size_t retained; /* bytes of pending */
-        unsigned n_pending;
-        HeldEvent *held, **held_end;
-        uint64_t framed_deadline_msec; /* of the session: how long payloads wait for its cap */
-        Incoming *incoming;
-        unsigned n_incoming;
-        uint32_t last_number;
-        uint64_t last_id;
-        Flight *flights, **flights_end;
-        unsigned n_own_answers; /* in flight */
-        Timer *timer;
-};
-
-static void credit(ConduitUser *u, size_t cost)
-{
-        if (u && cost && u->ops->on_credit)
-                u->ops->on_credit(u, cost);
-}
-
-static void failed(ConduitUser *u, uint32_t token, const char *word, const char *message)
-{
-        if (u && token && u->ops->on_failed)
-                u->ops->on_failed(u, token, word, message);
-}
-
-/* ---- deadlines: one timer for the earliest ---- */
-
-static void arm(Conduit *c)
-{
-        uint64_t now = uv_now(c->loop), first = UINT64_MAX;
-
-        for (Pending *p = c->pending; p; p = p->next)
-                first = MIN(first, p->deadline_msec);
-        if (c->session && c->held && !c->paused) /* it waits for the cap: flush leaves no other */
-                first = MIN(first, c->framed_deadline_msec);
-        if (first == UINT64_MAX)
-                timer_stop(c->timer);
-        else
-                timer_start(c->timer, first > now ? first - now : 0);
-}
-
-/* Takes a request out of the list; the caller owns it. */
-static Pending *pending_take(Conduit *c, Pending **at)
-{
-        Pending *p = *at;
-
-        *at = p->next;
-        if (c->pending_end == &p->next)
-                c->pending_end = at;
-        c->retained -= p->len;
-        c->n_pending--;
-        return p;
-}
-
-static HeldEvent *held_take(Conduit *c, HeldEvent **at)
-{
-        HeldEvent *e = *at;
-
-        *at = e->next;
-        if (c->held_end == &e->next)
-                c->held_end = at;
-        return e;
-}
-
-/* Credit of requests that were written while too much was retained. */
-static void release_retained(Conduit *c)
-{
-        for (Pending *p = c->pending; p && c->retained <= SESSION_RETAIN_BYTES; p = p->next)
-                if (p->sent && p->cost) {
-                        size_t cost = p->cost;
-                        p->cost = 0;
-                        credit(p->user, cost);
-                }
-}
-
-/* The request is over: credit and list; then the caller tells its user. */
-static void pending_finish(Conduit *c, Pending *p)
-{
-        for (Flight *f = c->flights; f; f = f->next)
-                if (f->request_id == p->id)
-                        f->request_id = 0;
-        credit(p->user, p->cost);
-        p->cost = 0;
-        release_retained(c);
-}
-
-static void flush(Conduit *c);
-
-static void on_timer(void *userdata)
-{
-        Conduit *c = userdata;
-        uint64_t now = uv_now(c->loop);
-
-        for (Pending **at = &c->pending; *at;) {
-                if ((*at)->deadline_msec > now) {
-                        at = &(*at)->next;
-                        continue;
-                }
-                _cleanup_(freep) Pending *p = pending_take(c, at);
-                pending_finish(c, p);
-                failed(p->user, p->token, p->sent ? "timeout" : "unreachable",
-                       p->sent ? "no answer in time" : "not connected to the host in time");
-                at = &c->pending; /* the user may have changed the list */
-        }
-        flush(c);
-}
-
-/* ---- out ---- */
-
-static const char *send_error_word(int r)
-{
-        return r == -EMSGSIZE  ? "tooBig"
-               : r == -ENOTSUP ? "noPayload"
-               : r == -ENOMEM  ? "internal"
-                               : "closed";
-}
-
-static const char *send_error_text(int r)
-{
-        return r == -EMSGSIZE  ? "the message is larger than 16 MiB"
-               : r == -ENOTSUP ? "the other end takes no payload"
-               : r == -ENOMEM  ? "out of memory"
-                               : "the session is closed";
-}
-
-/* Seals and queues a plaintext. 0 or negative errno; nothing was queued then. */
-static int send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
-                      uint32_t event_token, size_t cost)
-{
-        _cleanup_(freep) Flight *f = malloc(sizeof(*f));
-        uint64_t seq = 0;
-        int r = f ? buf_ok(plain) : -ENOMEM;
-
-        if (r == 0)
-                r = session_send(c->session, plain, &seq);
-        buf_done_wipe(plain);
-        if (r < 0)
-                return r;
-        *f = (Flight){.seq = seq,
-                      .user = u,
-                      .event_token = event_token,
-                      .request_id = request_id,
-                      .cost = cost,
-                      .own_answer = !u};
-        c->n_own_answers += !u;
-        *c->flights_end = f;
-        c->flights_end = &f->next;
-        f = NULL;
-        return 0;
-}
-
-static int send_pending(Conduit *c, Pending *p)
-{
-        Buf plain = {};
-        int r;
-
-        envelope_req(&plain, session_is_framed(c->session), p->id,
-                     (JsonSlice){.p = p->cmd, .n = p->len});
-        r = send_plain(c, &plain, p->user, p->id, 0, 0);
-        if (r == 0)
-                p->sent = true;
-        return r;
-}
-
-/* Sends the first event that waits, in order. false: it waits for the peer's cap, and so do those
- * behind it. */
-static bool send_held(Conduit *c)
-{
-        HeldEvent *e = c->held;
-        bool framed = session_is_framed(c->session);
-        Buf plain = {};
-        int r = -ENOTSUP;
-
-        if (e->has_payload && !framed &&
-            (c->paused ||
-             uv_now(c->loop) < c->framed_deadline_msec)) /* paused: cap may be unread */
-                return false;
-        e = held_take(c, &c->held);
-        if (framed || !e->has_payload) {
-                envelope_evt(&plain, framed,
-                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
-                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
-                r = send_plain(c, &plain, e->user, 0, e->token, e->cost);
-        }
-        if (r < 0) {
-                credit(e->user, e->cost);
-                failed(e->user, e->token, send_error_word(r), send_error_text(r));
-        }
-        free(e);
-        return true;
-}
-
-/* Sends what waits; a request that cannot be sent for its own fault fails alone. */
-static void flush(Conduit *c)
-{
-        for (Pending **at = &c->pending; *at && c->session;) {
-                Pending *p = *at;
-                int r = p->sent ? 0 : send_pending(c, p);
-
-                if (r == 0 || r == -ENOTCONN) {
-                        at = &p->next;
-                        continue;
-                }
-                p = pending_take(c, at);
-                pending_finish(c, p);
-                failed(p->user, p->token, send_error_word(r), send_error_text(r));
-                free(p);
-                at = &c->pending;
-        }
-        while (c->held && c->session && send_held(c))
-                ;
-        arm(c);
-}
-
-int conduit_request(ConduitUser *u, uint32_t token, IpcStr cmd, uint64_t timeout_msec, size_t cost)
-{
-        Conduit *c = u->conduit;
-        Pending *p = malloc(sizeof(*p) + cmd.n);
-
-        if (!p)
-                return -ENOMEM;
-        *p = (Pending){
-                .user = u,
-                .token = token,
-                .id = ++c->last_id,
-                .deadline_msec = uv_now(c->loop) + timeout_msec,
-                .cost = cost,
-                .len = cmd.n,
-        };
-        memcpy(p->cmd, cmd.p, cmd.n);
-        *c->pending_end = p;
-        c->pending_end = &p->next;
-        c->retained += p->len;
-        c->n_pending++;
-        flush(c);
-        return 0;
-}
-
-bool conduit_cancel(ConduitUser *u, uint32_t token)
-{
-        Conduit *c = u->conduit;
-
-        for (Pending **at = &c->pending; *at; at = &(*at)->next)
-                if ((*at)->user == u && (*at)->token == token) {
-                        _cleanup_(freep) Pending *p = pending_take(c, at);
-                        pending_finish(c, p);
-                        arm(c);
-                        return true;
-                }
-        return false;
-}
-
-int conduit_event(ConduitUser *u, uint32_t token, IpcStr data, const uint8_t *payload, size_t len,
-                  size_t cost)
-{
-        Conduit *c = u->conduit;
-        HeldEvent *e = malloc(sizeof(*e) + data.n + len);
-
-        if (!e)
-                return -ENOMEM;
-        *e = (HeldEvent){.user = u,
-                         .token = token,
-                         .cost = cost,
-                         .data_len = data.n,
-                         .payload_len = len,
-                         .has_payload = payload != NULL};
-        memcpy(e->bytes, data.p, data.n);
-        if (payload)
-                memcpy(e->bytes + data.n, payload, len);
-        *c->held_end = e;
-        c->held_end = &e->next;
-        flush(c);
-        return 0;
-}
 
 static Incoming **find_incoming(Conduit *c, uint32_t number)
 {
@@ -348,7 +20,7 @@ static int send_error_answer(Conduit *c, JsonSlice id, const char *text)
         Buf plain = {};
 
         envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
-        int r = send_plain(c, &plain, NULL, 0, 0, 0);
+        int r = conduit_send_plain(c, &plain, NULL, 0, 0, 0);
         conduit_update_flow(c);
         return r;
 }
@@ -365,7 +37,7 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
 
         if (!in || in->user != u) {
                 in = NULL; /* not ours to free */
-                credit(u, cost);
+                conduit_credit(u, cost);
                 return 0;
         }
         *at = in->next;
@@ -373,7 +45,7 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
         conduit_update_flow(c);
         id = (JsonSlice){.p = in->id, .n = in->id_len};
         if (!c->session) {
-                credit(u, cost);
+                conduit_credit(u, cost);
                 return 0;
         }
         if (ok) {
@@ -383,9 +55,9 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
                 /* a string with NUL, or no memory: the fact still arrives */
                 envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
         }
-        r = send_plain(c, &plain, u, 0, 0, cost);
+        r = conduit_send_plain(c, &plain, u, 0, 0, cost);
         if (r < 0)
-                credit(u, cost);
+                conduit_credit(u, cost);
         if (r == -EMSGSIZE)
                 r = send_error_answer(c, id, "the answer is larger than 16 MiB");
         return r == -ENOTCONN ? 0 : r;
@@ -445,12 +117,12 @@ static void on_res(Conduit *c, const Envelope *e)
                         continue;
                 static const char no_reason[] = "\"error\"";
                 JsonSlice error = e->error;
-                _cleanup_(freep) Pending *p = pending_take(c, at);
+                _cleanup_(freep) Pending *p = conduit_take_pending(c, at);
 
                 if (!json_is_string(error))
                         error = (JsonSlice){.p = no_reason, .n = sizeof(no_reason) - 1};
-                pending_finish(c, p);
-                arm(c);
+                conduit_finish_pending(c, p);
+                conduit_arm(c);
                 p->user->ops->on_response(p->user, p->token, e->ok, e->ok ? e->body : error);
                 return;
         }
@@ -474,7 +146,7 @@ static void on_framed(void *userdata)
 {
         Conduit *c = userdata;
 
-        flush(c);
+        conduit_flush(c);
         if (c->session && c->handler->on_framed)
                 c->handler->on_framed(c->userdata);
 }
@@ -497,7 +169,7 @@ static void request_written(Conduit *c, uint64_t id)
                 return;
         size_t cost = p->cost;
         p->cost = 0;
-        credit(p->user, cost);
+        conduit_credit(p->user, cost);
 }
 
 static void on_written(void *userdata, uint64_t seq)
@@ -510,7 +182,7 @@ static void on_written(void *userdata, uint64_t seq)
                 c->flights = f->next;
                 if (!c->flights)
                         c->flights_end = &c->flights;
-                credit(f->user, f->cost);
+                conduit_credit(f->user, f->cost);
                 if (f->request_id)
                         request_written(c, f->request_id);
                 if (f->user && f->event_token && f->user->ops->on_event_done)
@@ -529,9 +201,9 @@ static void drop_flights(Conduit *c)
                 _cleanup_(freep) Flight *f = c->flights;
 
                 c->flights = f->next;
-                credit(f->user, f->cost);
-                failed(f->user, f->event_token, "closed",
-                       "the connection was lost before the event was sent");
+                conduit_credit(f->user, f->cost);
+                conduit_failed(f->user, f->event_token, "closed",
+                               "the connection was lost before the event was sent");
         }
         c->flights_end = &c->flights;
         c->n_own_answers = 0;
@@ -552,14 +224,14 @@ static void drop_incoming(Conduit *c)
 static void fail_waiting(Conduit *c, const char *word, const char *message)
 {
         while (c->pending) {
-                _cleanup_(freep) Pending *p = pending_take(c, &c->pending);
-                credit(p->user, p->cost);
-                failed(p->user, p->token, word, message);
+                _cleanup_(freep) Pending *p = conduit_take_pending(c, &c->pending);
+                conduit_credit(p->user, p->cost);
+                conduit_failed(p->user, p->token, word, message);
         }
         while (c->held) {
-                _cleanup_(freep) HeldEvent *e = held_take(c, &c->held);
-                credit(e->user, e->cost);
-                failed(e->user, e->token, word, message);
+                _cleanup_(freep) HeldEvent *e = conduit_take_held(c, &c->held);
+                conduit_credit(e->user, e->cost);
+                conduit_failed(e->user, e->token, word, message);
         }
         timer_stop(c->timer);
 }
@@ -576,7 +248,7 @@ static void on_ended(void *userdata, const char *word, const char *reason)
         if (!c->resend)
                 fail_waiting(c, word, reason);
         else
-                arm(c);
+                conduit_arm(c);
         c->handler->on_session_ended(c->userdata, word, reason); /* may free c */
 }
 
@@ -594,7 +266,7 @@ int conduit_new(Conduit **ret, uv_loop_t *loop, bool resend, const ConduitHandle
 {
         Conduit *c = calloc(1, sizeof(*c));
 
-        if (!c || !(c->timer = timer_new(loop, on_timer, c))) {
+        if (!c || !(c->timer = timer_new(loop, conduit_on_timer, c))) {
                 free(c);
                 return -ENOMEM;
         }
@@ -641,7 +313,7 @@ int conduit_attach(Conduit *c, Ws *w, SealPair *keys)
         c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
         session_set_held(c->session, c->users != NULL);
         conduit_update_flow(c);
-        flush(c);
+        conduit_flush(c);
         return 0;
 }
 
@@ -677,7 +349,7 @@ void conduit_update_flow(Conduit *c)
         session_pause(c->session, pause);
         if (!pause && c->held) {
                 c->framed_deadline_msec = uv_now(c->loop) + FRAMED_WAIT_MSEC;
-                arm(c);
+                conduit_arm(c);
         }
 }
 
@@ -699,21 +371,21 @@ static void forget(Conduit *c, ConduitUser *u)
                         at = &(*at)->next;
                         continue;
                 }
-                _cleanup_(freep) Pending *p = pending_take(c, at);
-                failed(u, p->token, "closed", "the session was closed");
+                _cleanup_(freep) Pending *p = conduit_take_pending(c, at);
+                conduit_failed(u, p->token, "closed", "the session was closed");
         }
         for (HeldEvent **at = &c->held; *at;) {
                 if ((*at)->user != u) {
                         at = &(*at)->next;
                         continue;
                 }
-                _cleanup_(freep) HeldEvent *e = held_take(c, at);
-                failed(u, e->token, "closed", "the session was closed");
+                _cleanup_(freep) HeldEvent *e = conduit_take_held(c, at);
+                conduit_failed(u, e->token, "closed", "the session was closed");
         }
         for (Flight *f = c->flights; f; f = f->next)
                 if (f->user == u) {
                         f->user = NULL;
-                        failed(u, f->event_token, "closed", "the session was closed");
+                        conduit_failed(u, f->event_token, "closed", "the session was closed");
                 }
         for (Incoming **at = &c->incoming; *at;) {
                 Incoming *in = *at;
@@ -748,7 +420,7 @@ void conduit_remove_user(ConduitUser *u)
         forget(c, u);
         if (c->session && !c->users)
                 session_set_held(c->session, false);
-        release_retained(c);
+        conduit_release_retained(c);
         conduit_update_flow(c);
-        arm(c);
+        conduit_arm(c);
 }

@@ -20,6 +20,7 @@ enum {
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
         CONNECT_MSEC = 8000,        /* name, TCP, TLS and upgrade together */
+        LWS_TIMEOUT_SEC = 60,       /* libwebsockets' own: never the first to fire */
         CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
         PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,

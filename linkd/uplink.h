@@ -31,6 +31,7 @@ struct Uplink {
         Timer *timer;
         Dialback *dialbacks;
         unsigned n_dialbacks;
+        bool told_full; /* that links are dropped: once, until there is room again */
 };
 
 /* url: normalized; copied. Not started. */

@@ -12,22 +12,11 @@
 #include "limits.h"
 #include "log.h"
 #include "timer.h"
+#include "ws-internal.h"
 
 /* RESOLVING → CONNECTING → OPEN → CLOSED. The owner's ws_free leaves an orphan that lives until
  * libwebsockets has let go of its wsi. */
 typedef enum WsState { WS_RESOLVING, WS_CONNECTING, WS_OPEN, WS_CLOSED } WsState;
-
-struct WsLoop {
-        uv_loop_t *uv;
-        struct lws_context *context;
-        struct lws_vhost *plain_vhost, *tls_vhost; /* NULL until first used */
-        Timer *stop_timer;                         /* NULL: not stopping, or stopped */
-        unsigned n_ws;                             /* that exist, orphans included */
-};
-
-/* Liveness is judged by ws_keepalive; the library's timers walk a list (see docs/ARCHITECTURE.md).
- */
-static const lws_retry_bo_t no_validity_checks;
 
 struct Ws {
         WsLoop *loop;
@@ -355,9 +344,13 @@ static void try_next_address(Ws *w);
 
 static void on_connect_failed(Ws *w, const char *why)
 {
+        static const char lws_words[] = "closed before established";
+
         w->wsi = NULL;
         if (why)
-                (void)snprintf(w->failure, sizeof(w->failure), "%s", why); /* cut is fine */
+                (void)snprintf(w->failure, sizeof(w->failure), "%s",
+                               strcmp(why, lws_words) == 0 ? "the connection was refused"
+                                                           : why); /* cut is fine */
         if (!w->in_connect) /* else try_next_address goes on by itself */
                 try_next_address(w);
 }
@@ -365,10 +358,37 @@ static void on_connect_failed(Ws *w, const char *why)
 static void on_gone(Ws *w)
 {
         w->wsi = NULL;
-        if (w->state != WS_CLOSED)
+        if (w->in_connect) /* it failed at once: try_next_address goes on by itself */
+                return;
+        if (w->state == WS_CONNECTING)
+                try_next_address(w);
+        else if (w->state != WS_CLOSED)
                 closed(w, w->close_code ? "closed by the other end" : "connection lost");
         else
                 maybe_destroy(w);
+}
+
+/* In place of the Ws, once a wsi has failed to connect. */
+static void *const failed_wsi = (void *)&failed_wsi;
+
+static void free_handle(uv_handle_t *handle)
+{
+        free(handle); /* libwebsockets' allocator is malloc's */
+}
+
+static void close_watcher_of(uv_handle_t *handle, void *wsi)
+{
+        if (handle->type == UV_POLL && handle->data == wsi && !uv_is_closing(handle))
+                uv_close(handle, free_handle);
+}
+
+/* When a connect fails, libwebsockets 4.1 closes its socket and forgets the uv_poll_t on it. A wsi
+ * that ends properly has closed its watcher before. */
+static void close_lost_watcher(struct lws *wsi)
+{
+        const WsLoop *l = lws_context_user(lws_get_context(wsi));
+
+        uv_walk(l->uv, close_watcher_of, wsi);
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -377,7 +397,9 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
         Ws *w = lws_get_opaque_user_data(wsi);
 
         (void)user;
-        if (!w)
+        if (reason == LWS_CALLBACK_WSI_DESTROY && w) /* without CLIENT_CLOSED: never was open */
+                close_lost_watcher(wsi);
+        if (!w || w == failed_wsi)
                 return 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wswitch-enum" /* the library's enum has a hundred values */
@@ -395,7 +417,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
                 on_peer_close(w, in, len);
                 return 0;
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-                lws_set_opaque_user_data(wsi, NULL);
+                lws_set_opaque_user_data(wsi, failed_wsi);
                 on_connect_failed(w, in);
                 return 0;
         case LWS_CALLBACK_CLIENT_CLOSED:
@@ -409,31 +431,12 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 #pragma GCC diagnostic pop
 }
 
-static const struct lws_protocols protocols[] = {
+const struct lws_protocols ws_protocols[] = {
         {.name = "link", .callback = callback, .rx_buffer_size = WS_RX_CHUNK_BYTES},
         {},
 };
 
 /* ---- connecting ---- */
-
-static struct lws_vhost *vhost_of(WsLoop *l, bool tls)
-{
-        struct lws_vhost **vhost = tls ? &l->tls_vhost : &l->plain_vhost;
-        struct lws_context_creation_info info = {
-                .port = CONTEXT_PORT_NO_LISTEN,
-                .protocols = protocols,
-                .vhost_name = tls ? "tls" : "plain",
-                .gid = (gid_t)-1,
-                .uid = (uid_t)-1,
-                /* The system's CA list costs a megabyte: only who dials wss pays for it. */
-                .options = tls ? LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT : 0,
-                .retry_and_idle_policy = &no_validity_checks,
-        };
-
-        if (!*vhost)
-                *vhost = lws_create_vhost(l->context, &info);
-        return *vhost;
-}
 
 static void try_next_address(Ws *w)
 {
@@ -450,12 +453,12 @@ static void try_next_address(Ws *w)
                                 (w->url.tls ? LCCSCF_USE_SSL : 0) | LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
                         .path = w->path,
                         .host = w->url.origin,
-                        .vhost = vhost_of(w->loop, w->url.tls),
+                        .vhost = ws_loop_vhost(w->loop, w->url.tls),
                         .local_protocol_name = "link",
                         .ietf_version_or_minus_one = -1,
                         .alpn = "http/1.1",
                         .opaque_user_data = w,
-                        .retry_and_idle_policy = &no_validity_checks,
+                        .retry_and_idle_policy = &ws_no_validity_checks,
                         .pwsi = &w->wsi,
                 };
 
@@ -559,73 +562,4 @@ void ws_pause(Ws *w, bool paused)
         w->paused = paused;
         if (w->wsi && w->state == WS_OPEN)
                 lws_rx_flow_control(w->wsi, !paused);
-}
-
-/* ---- the loop ---- */
-
-static void on_lws_log(int level, const char *line)
-{
-        int n = (int)strcspn(line, "\n");
-
-        if (level & LLL_ERR)
-                log_debug("libwebsockets: %.*s", n,
-                          line); /* every failure is told by its owner too */
-}
-
-int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
-{
-        void *loops[] = {loop};
-        struct lws_context_creation_info info = {
-                .port = CONTEXT_PORT_NO_LISTEN,
-                .protocols = protocols,
-                .gid = (gid_t)-1,
-                .uid = (uid_t)-1,
-                .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-                           LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
-                .foreign_loops = loops,
-                .pt_serv_buf_size = WS_RX_CHUNK_BYTES,
-                .retry_and_idle_policy = &no_validity_checks,
-        };
-        WsLoop *l = calloc(1, sizeof(*l));
-
-        if (!l)
-                return -ENOMEM;
-        lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
-        /* libwebsockets would send every connection, loopback too, through this proxy. */
-        if (unsetenv("http_proxy") < 0)
-                log_warning("cannot clear http_proxy: %s", strerror(errno));
-        l->uv = loop;
-        l->context = lws_create_context(&info);
-        if (!l->context) {
-                free(l);
-                return -EIO;
-        }
-        *ret = l;
-        return 0;
-}
-
-static void on_stop_timer(void *userdata)
-{
-        WsLoop *l = userdata;
-
-        l->stop_timer = timer_free(l->stop_timer);
-        lws_context_destroy(l->context);
-}
-
-void ws_loop_stop(WsLoop *l)
-{
-        l->stop_timer = timer_new(l->uv, on_stop_timer, l);
-        if (l->stop_timer)
-                timer_start(l->stop_timer, l->n_ws ? STOP_MSEC : 0);
-        else
-                lws_context_destroy(l->context);
-}
-
-WsLoop *ws_loop_free(WsLoop *l)
-{
-        if (!l)
-                return NULL;
-        lws_context_destroy(l->context);
-        free(l);
-        return NULL;
 }

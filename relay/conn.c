@@ -76,6 +76,7 @@ static void enter_stalls(Conn *c)
         TAILQ_INSERT_TAIL(&c->relay->stalls, c, in_stall);
         c->stalled = true;
         c->stall_msec = relay_now_msec(c->relay);
+        c->stall_bytes = socket_unacknowledged(c);
 }
 
 /* What an open WebSocket has and a closing one has not. */
@@ -128,7 +129,7 @@ void conn_drop(Conn *c)
         link_left(c);
 }
 
-void conn_answered(Conn *c)
+void conn_said_all(Conn *c)
 {
         socket_shutdown(c); /* and wait for its end, so that nothing is reset on the way */
         conn_set_deadline(c, DEADLINE_LINGER);
@@ -137,10 +138,10 @@ void conn_answered(Conn *c)
 /* Everything is out: what comes next? */
 static void closing_drained(Conn *c)
 {
-        if (c->http) {
-                conn_answered(c);
-        } else if (c->peer_closed || c->read_on_end || !c->close_queued) {
+        if (c->peer_closed || c->read_on_end || c->tx_broken) {
                 conn_drop(c);
+        } else if (c->http || c->rx_broken || !c->close_queued) {
+                conn_said_all(c);
         } else if (c->deadline != DEADLINE_LINGER) {
                 conn_set_deadline(c, DEADLINE_LINGER);
         }
@@ -157,6 +158,8 @@ void conn_close(Conn *c, unsigned code)
         leave_open(c);
         c->phase = CONN_CLOSING;
         c->close_code = (uint16_t)code;
+        if (c->spliced && c->in.len)
+                c->rx_broken = true; /* bytes go here that the next ones would have to follow */
         stats_count_close(&c->relay->stats, code);
         free_buffers(c);
         /* An end that takes nothing is not waited for a second time. */
@@ -203,29 +206,47 @@ static bool wants_read(const Conn *c)
 
 void conn_update_watch(Conn *c)
 {
+        bool read;
+
         if (c->phase == CONN_DEAD)
                 return;
-        socket_watch(c, (wants_read(c) ? UV_READABLE : 0) | (conn_has_output(c) ? UV_WRITABLE : 0));
+        read = wants_read(c);
+        if (!read)
+                c->ping_sent = false; /* its answer may lie there unread: the next one judges */
+        socket_watch(c, (read ? UV_READABLE : 0) | (conn_has_output(c) ? UV_WRITABLE : 0));
 }
 
 /* ---- out ---- */
+
+/* The peer has gone. What it sent before is still delivered to the link's other end. */
+static void write_failed(Conn *c, ssize_t error)
+{
+        if (c->phase == CONN_OPEN && c->spliced && (error == -EPIPE || error == -ECONNRESET))
+                c->tx_broken = true; /* reading will find the end */
+        else
+                conn_drop(c);
+}
 
 void conn_write(Conn *c, const void *p, size_t n)
 {
         ssize_t sent = 0;
 
-        if (c->phase == CONN_DEAD || n == 0)
+        if (c->phase == CONN_DEAD || n == 0 || c->tx_broken)
                 return;
         if (!conn_has_output(c)) {
                 sent = socket_write(c, p, n);
                 if (sent == -EAGAIN)
                         sent = 0;
                 if (sent < 0) {
-                        conn_drop(c);
+                        write_failed(c, sent);
                         return;
                 }
                 if ((size_t)sent == n)
                         return;
+        }
+        if (c->out_off > c->out.len / 2) { /* what has gone must not pile up */
+                buf_drop(&c->out, c->out_off);
+                c->out_off = 0;
         }
         buf_add(&c->out, (const uint8_t *)p + sent, n - (size_t)sent);
         if (buf_ok(&c->out) < 0) {
@@ -240,7 +261,8 @@ void conn_write(Conn *c, const void *p, size_t n)
 
 void conn_send_text(Conn *c, const char *text, size_t n)
 {
-        uint8_t head[WSFRAME_HEAD_MAX];
+        uint8_t frame[WSFRAME_HEAD_MAX + CONTROL_RELAY_MAX];
+        size_t head_len;
 
         if (c->phase != CONN_OPEN)
                 return;
@@ -248,17 +270,31 @@ void conn_send_text(Conn *c, const char *text, size_t n)
                 conn_close(c, CLOSE_SLOW_PEER);
                 return;
         }
-        conn_write(c, head, wsframe_encode_head(head, true, WS_TEXT, n, NULL));
-        conn_write(c, text, n);
+        head_len = wsframe_encode_head(frame, true, WS_TEXT, n, NULL);
+        if (n <= CONTROL_RELAY_MAX) { /* all but a long `usage`: one write, one packet */
+                memcpy(frame + head_len, text, n);
+                conn_write(c, frame, head_len + n);
+        } else {
+                conn_write(c, frame, head_len);
+                conn_write(c, text, n);
+        }
 }
 
-/* Only into an empty output: so a peer that pings and never reads has one pong waiting, not many.
- */
-void conn_flush_control(Conn *c)
+/* The next ping is due a whole interval after this one has left: it may have been held back. */
+static void list_ping(Conn *c)
+{
+        Relay *r = c->relay;
+
+        TAILQ_REMOVE(&r->pings, c, in_ping);
+        TAILQ_INSERT_TAIL(&r->pings, c, in_ping);
+        c->ping_msec = relay_now_msec(r);
+}
+
+void conn_insert_control(Conn *c)
 {
         uint8_t frame[2 + WSFRAME_CONTROL_MAX];
 
-        if (c->phase != CONN_OPEN || c->tx_mid_frame || conn_has_output(c))
+        if (c->phase != CONN_OPEN || c->tx_mid_frame)
                 return;
         if (c->frame && c->frame->pong_due) {
                 size_t n = wsframe_encode_head(frame, true, WS_PONG, c->frame->len, NULL);
@@ -268,12 +304,20 @@ void conn_flush_control(Conn *c)
                 c->frame = NULL;
                 conn_write(c, frame, n);
         }
-        if (c->ping_due && c->phase == CONN_OPEN && !conn_has_output(c)) {
+        if (c->ping_due && c->phase == CONN_OPEN) {
                 c->ping_due = false;
-                c->ping_sent = true;
+                c->ping_sent = wants_read(c);
+                c->ping_behind = conn_has_output(c) || socket_unacknowledged(c) > 0;
                 c->alive = false;
+                list_ping(c);
                 conn_write(c, frame, wsframe_encode_head(frame, true, WS_PING, 0, NULL));
         }
+}
+
+void conn_flush_control(Conn *c)
+{
+        if (!conn_has_output(c))
+                conn_insert_control(c);
 }
 
 static void drained(Conn *c)
@@ -302,6 +346,8 @@ void conn_on_writable(Conn *c)
                         c->relay->stats.queued_bytes -= (uint64_t)n;
                         leave_stalls(c);
                         enter_stalls(c); /* it takes something */
+                        if (c->phase == CONN_OPEN && c->spliced)
+                                link_active(c->link);
                 }
                 if (!conn_has_output(c))
                         drained(c);
@@ -310,26 +356,6 @@ void conn_on_writable(Conn *c)
 }
 
 /* ---- in ---- */
-
-static void discard(Conn *c, uint8_t *data, size_t len)
-{
-        uint8_t *p;
-        size_t at = 0, n;
-        int event;
-
-        if (c->http || c->rx_broken)
-                return;
-        do {
-                event = wsreceiver_next(&c->rx, data, len, &at, LINK_MESSAGE_MAX, &p, &n);
-                if (event == WS_EVENT_END && c->rx.opcode == WS_CLOSE) {
-                        c->peer_closed = true;
-                        if (!conn_has_output(c))
-                                conn_drop(c);
-                        return;
-                }
-        } while (event > 0);
-        c->rx_broken = event < 0;
-}
 
 static void on_end(Conn *c)
 {
@@ -341,20 +367,21 @@ static void on_end(Conn *c)
         conn_update_watch(c);
 }
 
-void conn_on_readable(Conn *c)
+/* false: there was nothing, or nothing more will come. */
+static bool read_some(Conn *c)
 {
         uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
         ssize_t n = socket_read(c, data, READ_BYTES);
 
         if (n == -EAGAIN)
-                return;
+                return false;
         if (n < 0) {
                 conn_drop(c);
-                return;
+                return false;
         }
         if (n == 0) {
                 on_end(c);
-                return;
+                return false;
         }
         c->alive = true;
         switch ((ConnPhase)c->phase) {
@@ -365,141 +392,34 @@ void conn_on_readable(Conn *c)
                 conn_take_frames(c, data, (size_t)n);
                 break;
         case CONN_CLOSING:
-                discard(c, data, (size_t)n);
+                conn_discard_frames(c, data, (size_t)n);
                 break;
         case CONN_DEAD:
                 break;
         }
         conn_update_watch(c);
+        return c->phase != CONN_DEAD;
+}
+
+void conn_on_readable(Conn *c)
+{
+        (void)read_some(c); /* the loop tells when there is more */
 }
 
 void conn_on_failed(Conn *c)
 {
         /* What came before the failure is still delivered. */
-        while (c->phase != CONN_DEAD && wants_read(c)) {
-                c->alive = false;
-                conn_on_readable(c);
-                if (!c->alive)
-                        break;
-        }
-        conn_drop(c);
-}
-
-bool conn_control_data(Conn *c, const uint8_t *p, size_t n)
-{
-        if (c->rx.opcode == WS_PONG)
-                return true; /* that it came is all it says */
-        if (!c->frame || c->frame->pong_due) {
-                /* A pong that waits gives way to the newer one (RFC 6455 section 5.5.3). */
-                free(c->frame);
-                c->frame = calloc(1, sizeof(*c->frame));
-        }
-        if (!c->frame) {
+        while (c->phase == CONN_OPEN && wants_read(c) && read_some(c))
+                ;
+        if (c->phase != CONN_OPEN || wants_read(c)) {
                 conn_drop(c);
-                return false;
-        }
-        memcpy(c->frame->data + c->frame->len, p, n); /* 125 in all: wsframe has checked it */
-        c->frame->len = (uint8_t)(c->frame->len + n);
-        return true;
-}
-
-static void close_frame(Conn *c)
-{
-        size_t len = c->frame && !c->frame->pong_due ? c->frame->len : 0;
-        unsigned code = WS_CLOSE_PROTOCOL;
-        int r = wsframe_decode_close(c->frame ? c->frame->data : NULL, len, &code);
-
-        if (r == -EBADMSG)
-                code = WS_CLOSE_BAD_DATA;
-        c->peer_closed = true;
-        conn_close(c, code);
-}
-
-bool conn_control_frame(Conn *c)
-{
-        if (c->rx.opcode == WS_CLOSE) {
-                close_frame(c);
-                return false;
-        }
-        if (c->rx.opcode == WS_PONG)
-                return true;
-        if (!c->frame || c->frame->pong_due) { /* an empty ping */
-                free(c->frame);
-                c->frame = calloc(1, sizeof(*c->frame));
-                if (!c->frame) {
-                        conn_drop(c);
-                        return false;
-                }
-        }
-        c->frame->pong_due = true;
-        conn_flush_control(c);
-        return c->phase == CONN_OPEN;
-}
-
-/* ---- control messages ---- */
-
-static void fault(Conn *c, int error, unsigned too_big)
-{
-        c->rx_broken = true;
-        conn_close(c, error == -EMSGSIZE ? too_big : WS_CLOSE_PROTOCOL);
-}
-
-/* The end of a data frame: a whole message is looked at where it lies, one in pieces in c->in. */
-static void text_end(Conn *c, const uint8_t *whole, size_t whole_len)
-{
-        Buf text = c->in;
-
-        if (!c->rx.fin)
                 return;
-        c->in = (Buf){};
-        if (buf_ok(&text) < 0)
-                conn_drop(c);
-        else
-                control_message(c, text.len ? text.data : whole, text.len ? text.len : whole_len);
-        buf_done(&text);
-}
-
-static void text_data(Conn *c, const uint8_t *p, size_t n, const uint8_t **whole, size_t *whole_len)
-{
-        if (c->in.len == 0 && c->rx.fin && c->rx.left == 0) {
-                *whole = p;
-                *whole_len = n;
-        } else {
-                buf_add(&c->in, p, n);
         }
-}
-
-void conn_take_frames(Conn *c, uint8_t *data, size_t len)
-{
-        const uint8_t *whole = NULL;
-        size_t at = 0, n, whole_len = 0;
-        uint8_t *p;
-
-        while (c->phase == CONN_OPEN && !c->spliced) {
-                int event = wsreceiver_next(&c->rx, data, len, &at, CONTROL_RELAY_MAX, &p, &n);
-                bool control = wsframe_is_control(c->rx.opcode);
-
-                if (event == WS_EVENT_MORE)
-                        return;
-                if (event < 0)
-                        fault(c, event, CLOSE_BAD_REQUEST);
-                else if (event == WS_EVENT_HEAD && c->rx.opcode == WS_BINARY)
-                        conn_close(c, CLOSE_BAD_REQUEST);
-                else if (event == WS_EVENT_DATA && control)
-                        (void)conn_control_data(c, p, n); /* the phase tells */
-                else if (event == WS_EVENT_DATA)
-                        text_data(c, p, n, &whole, &whole_len);
-                else if (event == WS_EVENT_END && control)
-                        (void)conn_control_frame(c);
-                else if (event == WS_EVENT_END) {
-                        text_end(c, whole, whole_len);
-                        whole_len = 0;
-                }
-        }
-        if (c->phase == CONN_OPEN)
-                splice_bytes(c, data + at, len - at);
-        else if (c->phase == CONN_CLOSING)
-                discard(c, data + at, len - at);
+        /* Later: a frame is held, or the other end has to take what waits for it. */
+        c->tx_broken = true;
+        drop_output(c);
+        splice_resume(link_other_end(c));
+        conn_update_watch(c);
 }
 
 /* ---- deadlines ---- */
@@ -524,17 +444,23 @@ static void sweep_deadlines(Relay *r, uint64_t now_msec)
 }
 
 /* One that is not read, or does not take what waits for it, cannot answer: the rule for stalled
- * ends judges it. */
+ * ends judges it. So does the kernel (USER_TIMEOUT_MSEC) one whose ping is still behind other bytes
+ * there. */
+static bool is_mute(const Conn *c)
+{
+        return c->ping_sent && !c->alive && wants_read(c) && !conn_has_output(c) &&
+               !(c->ping_behind && socket_unacknowledged(c) > 0);
+}
+
 static void ping(Conn *c)
 {
-        bool judged = c->ping_sent && wants_read(c) && !conn_has_output(c);
-
-        if (judged && !c->alive) {
+        if (is_mute(c)) {
                 conn_drop(c);
                 return;
         }
         c->ping_sent = false;
         c->ping_due = true;
+        list_ping(c);
         conn_flush_control(c);
 }
 
@@ -542,18 +468,18 @@ static void sweep_pings(Relay *r, uint64_t now_msec)
 {
         Conn *c;
 
-        while ((c = TAILQ_FIRST(&r->pings)) && now_msec - c->ping_msec >= PING_MSEC) {
-                TAILQ_REMOVE(&r->pings, c, in_ping);
-                TAILQ_INSERT_TAIL(&r->pings, c, in_ping);
-                c->ping_msec = now_msec;
+        while ((c = TAILQ_FIRST(&r->pings)) && now_msec - c->ping_msec >= PING_MSEC)
                 ping(c);
-        }
 }
 
 static void stalled(Conn *c)
 {
+        size_t before = c->stall_bytes;
+
         leave_stalls(c);
         enter_stalls(c);
+        if (c->stall_bytes < before)
+                return; /* it takes something, though too little for the loop to be told */
         if (c->phase != CONN_OPEN)
                 conn_drop(c);
         else if (c->spliced)

@@ -1,10 +1,11 @@
 /* One accepted socket: request head, WebSocket frames in and out, its end.
  *
- *   socket.c     the only file with system calls on it
- *   conn.c       bytes in and out, control frames, close, time-outs
- *   conn-head.c  the request head: upgrade or HTTP answer
- *   control.c    what control messages mean (roles, addresses, links)
- *   splice.c     payload from one end of a link to the other
+ *   socket.c       the only file with system calls on it
+ *   conn.c         bytes in and out, close, time-outs
+ *   conn-frames.c  control messages and control frames
+ *   conn-head.c    the request head: upgrade or HTTP answer
+ *   control.c      what control messages mean (roles, addresses, links)
+ *   splice.c       payload from one end of a link to the other
  *
  * What an end is sent is one stream: `out` is what the socket has not taken yet. A control frame of
  * our own goes in only where that stream is at a frame's boundary (tx_mid_frame is false). */
@@ -71,8 +72,10 @@ struct Conn {
         bool stalled : 1;      /* in the relay's stall list: out is not empty */
         bool alive : 1;        /* something came since the last ping */
         bool ping_sent : 1, ping_due : 1;
+        bool ping_behind : 1;  /* when it was sent, other bytes were still on their way */
         bool close_queued : 1; /* our close frame is in out, or sent */
         bool rx_broken : 1;    /* closing over a fault: what comes is no frames any more */
+        bool tx_broken : 1;    /* it takes nothing any more, but is still read to its end */
         bool peer_closed : 1;  /* its close frame has come: nothing is awaited after ours */
         bool http : 1;         /* an HTTP answer: close after it */
         bool read_on_end : 1;  /* the peer has shut its side */
@@ -87,6 +90,7 @@ struct Conn {
 
         TAILQ_ENTRY(Conn) in_deadline, in_ping, in_stall, in_all;
         uint64_t deadline_msec, ping_msec, stall_msec; /* when it entered that list */
+        size_t stall_bytes;                            /* unacknowledged at that time */
         WheelEntry hold;
 
         IpEntry *ip;
@@ -118,7 +122,15 @@ void conn_on_failed(Conn *c);
 void conn_write(Conn *c, const void *p, size_t n);
 /* Sends a control message as a text frame. An end that lets too many wait is closed 4006. */
 void conn_send_text(Conn *c, const char *text, size_t n);
-/* Our own control frames that were waiting for a frame's boundary. */
+/* Whether a pong or a ping waits for a frame's boundary. */
+static inline bool conn_has_control(const Conn *c)
+{
+        return c->ping_due || (c->frame && c->frame->pong_due);
+}
+/* Queues them behind what is there, if that ends at a frame's boundary. */
+void conn_insert_control(Conn *c);
+/* The same into an empty output only: so a peer that pings and never reads has one pong waiting,
+ * not many. */
 void conn_flush_control(Conn *c);
 /* Whether anything waits for the socket. */
 static inline bool conn_has_output(const Conn *c)
@@ -129,8 +141,9 @@ static inline bool conn_has_output(const Conn *c)
 /* Ends it with a close code: leaves its role (control_left), sends what is queued and the code.
  * Closing twice is fine. */
 void conn_close(Conn *c, unsigned code);
-/* An HTTP answer, all of it, is with the socket. */
-void conn_answered(Conn *c);
+/* All that it will be sent is with the socket, and its close frame is not awaited: an HTTP answer,
+ * or a close over a fault. */
+void conn_said_all(Conn *c);
 /* Ends it without a word. */
 void conn_drop(Conn *c);
 
@@ -138,12 +151,15 @@ void conn_drop(Conn *c);
 void conn_update_watch(Conn *c);
 void conn_set_deadline(Conn *c, ConnDeadline d);
 
-/* Feeds frames that are there. data has WSFRAME_HEAD_MAX writable bytes before it. */
+/* conn-frames.c. Feeds frames that are there. data has WSFRAME_HEAD_MAX writable bytes before it.
+ */
 void conn_take_frames(Conn *c, uint8_t *data, size_t len);
 /* What a control frame means; false: c is closed, or dead. Called at its end. */
 bool conn_control_frame(Conn *c);
 /* Keeps a piece of a control frame's payload. */
 bool conn_control_data(Conn *c, const uint8_t *p, size_t n);
+/* What comes while c closes: only the peer's close frame counts. */
+void conn_discard_frames(Conn *c, uint8_t *data, size_t len);
 
 /* conn-head.c. data has WSFRAME_HEAD_MAX writable bytes before it. */
 void conn_head_bytes(Conn *c, uint8_t *data, size_t len);

@@ -66,6 +66,17 @@ static const char *refusal(Relay *r, const char *address, const RegisterClaim *c
         return NULL;
 }
 
+/* Whether one more address would be more than a socket may hold. */
+static bool has_too_many(const Conn *c, const char *address)
+{
+        const Address *a;
+
+        if (c->role != ROLE_CONTROL || c->n_addresses < ADDRESSES_PER_SOCKET_MAX)
+                return false;
+        a = address_find(c->relay, address);
+        return !a || a->holder != c;
+}
+
 static void do_register(Conn *c, const ControlMessage *m)
 {
         Relay *r = c->relay;
@@ -74,7 +85,7 @@ static void do_register(Conn *c, const ControlMessage *m)
         const char *error;
 
         if ((c->role != ROLE_NEW && c->role != ROLE_CONTROL) || !m->address[0] ||
-            (c->role == ROLE_CONTROL && c->n_addresses >= ADDRESSES_PER_SOCKET_MAX)) {
+            has_too_many(c, m->address)) {
                 conn_close(c, CLOSE_BAD_REQUEST);
                 return;
         }

@@ -25,7 +25,7 @@ static void answer(Conn *c, const char *status, const char *type, const Buf *bod
         if (!head_only)
                 conn_write(c, body->data, body->len);
         if (c->phase == CONN_CLOSING && !conn_has_output(c))
-                conn_answered(c);
+                conn_said_all(c);
 }
 
 static const char json_type[] = "application/json";

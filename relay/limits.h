@@ -23,8 +23,11 @@ enum {
         ROLE_MSEC = 30 * 1000,  /* for the first valid control message */
         PING_MSEC = 30 * 1000,  /* between pings; not answered by the next: dropped */
         STALL_MSEC = 60 * 1000, /* an end that takes nothing this long while data waits: 4006 */
-        USAGE_MSEC = 1000,      /* between two usage pushes of a link */
-        RECENT_LINKS = 32,      /* recentlyClosed of /v1/stats */
+        /* What the kernel holds for an end that takes nothing. Beyond the two above, which close
+         * with a code. */
+        USER_TIMEOUT_MSEC = STALL_MSEC + PING_MSEC,
+        USAGE_MSEC = 1000, /* between two usage pushes of a link */
+        RECENT_LINKS = 32, /* recentlyClosed of /v1/stats */
 
         /* For the peer's answer to a close frame: a round trip of any real network. */
         LINGER_MSEC = 5 * 1000,
@@ -36,6 +39,10 @@ enum {
         /* One read, and with it what may be waiting for a stalled end. Above the message sizes that
          * matter, within a core's cache. */
         READ_BYTES = 256 * 1024,
+        /* What the kernel keeps for an end beyond what is on its way to it. Else an end that takes
+         * nothing fills its send buffer, of up to 4 MiB (tcp_wmem): some hundred of them were
+         * enough to use up all of a machine's TCP memory (tcp_mem), and everybody stood still. */
+        UNSENT_BYTES = 256 * 1024,
         /* Control text that waits for an end: `usage` of as many links as a host may have. */
         CONTROL_OUT_MAX = 1024 * 1024,
         /* One `usage` message: what an endpoint must accept (wire.md section 2). More links than

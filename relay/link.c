@@ -257,16 +257,12 @@ static void sweep_idle(Relay *r, uint64_t now_msec)
 
         while ((l = TAILQ_FIRST(&r->idle)) && now_msec - l->listed_msec >= idle_msec) {
                 if (is_held(l))
-                        l->active_msec = now_msec;
-                if (now_msec - l->active_msec >= idle_msec) {
+                        link_active(l); /* goes to the end of the list */
+                else if (now_msec - l->active_msec >= idle_msec)
                         link_end(l, REASON_IDLE, CLOSE_IDLE, CLOSE_IDLE);
-                        continue;
-                }
-                /* Active since it was listed, but less than a sweep's time: looked at again later.
-                 */
-                l->listed_msec = now_msec;
-                TAILQ_REMOVE(&r->idle, l, in_idle);
-                TAILQ_INSERT_TAIL(&r->idle, l, in_idle);
+                else
+                        break; /* active after it was listed, by less than a sweep: the next one's
+                                */
         }
 }
 

@@ -9,7 +9,7 @@
 #include "liblinkproto/b64u.h"
 #include "listener.h"
 
-enum { KEY_BYTES = 32, KEYS_FILE_LINE_MAX = 4096, KEYS_FILE_PATH_MAX = 1024 };
+enum { KEY_BYTES = 32, KEYS_FILE_PATH_MAX = 1024 };
 
 int relay_fault(char **ret_fault, int r, const char *format, ...)
 {
@@ -158,20 +158,24 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
 /* name: the setting, for faults. */
 static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        char line[KEYS_FILE_LINE_MAX], where[KEYS_FILE_PATH_MAX + 64];
+        _cleanup_(freep) char *line = NULL;
+        char where[KEYS_FILE_PATH_MAX + 64];
         FILE *f = fopen(path, "re");
+        size_t size = 0;
         int r = 0;
 
         if (!f)
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
-        for (unsigned n = 1; r == 0 && fgets(line, sizeof(line), f); n++) {
+        for (unsigned n = 1; r == 0 && (errno = 0, getline(&line, &size, f)) >= 0; n++) {
                 line[strcspn(line, "#")] = '\0';
                 (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
                                n); /* cut is fine */
                 r = add_keys(a, line, where, ret_fault);
         }
-        if (r == 0 && ferror(f))
-                r = relay_fault(ret_fault, -EIO, "%s=%s: cannot be read", name, path);
+        if (r == 0 && !feof(f)) {
+                r = errno ? -errno : -EIO;
+                (void)relay_fault(ret_fault, r, "%s=%s: %s", name, path, strerror(-r));
+        }
         (void)fclose(f); /* only read */
         return r;
 }
@@ -200,11 +204,10 @@ static int take_key_variables(RelayConfig *c, char **ret_fault)
         }
         if (list && *list)
                 r = add_keys(&c->allowlist, list, list_name, ret_fault);
-        if (r == 0 && file && *file) {
+        if (r == 0 && file && *file)
                 r = add_keys_file(&c->allowlist, file, file_name, ret_fault);
-                c->closed = true; /* also a file without a key */
-        }
-        c->closed = c->closed || c->allowlist.n > 0;
+        if ((list && *list) || (file && *file))
+                c->closed = true; /* also when they name no key at all */
         sort_keys(&c->allowlist);
         return r;
 }
@@ -352,6 +355,7 @@ static int take_key_list(RelayConfig *c, const Source *src, const config_setting
 
         (void)snprintf(where, sizeof(where), "%s:%u", src->file,
                        config_setting_source_line(s)); /* cut is fine */
+        c->closed = c->closed || *value;
         return add_keys(&c->allowlist, value, where, src->ret_fault);
 }
 

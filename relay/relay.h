@@ -51,5 +51,6 @@ typedef void (*RelayStopped)(Relay *r, void *userdata);
  * from the loop; then relay_free() may be called, also from within. A second call shortens the
  * drain to 0. */
 void relay_stop(Relay *r, uint64_t drain_msec, RelayStopped func, void *userdata);
-/* Frees a relay that has stopped, or never listened. NULL is fine. NULL. */
+/* Frees a relay that has stopped (one that never listened has to be stopped too: it has timers on
+ * the loop). NULL is fine. NULL. */
 Relay *relay_free(Relay *r);

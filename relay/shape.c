@@ -4,20 +4,11 @@
 
 enum { SECONDS_PER_HOUR = 3600, BURST_SECONDS = 2 };
 
-void shape_init(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
-{
-        *s = (Shape){
-                .rate = (double)limits->max_bps * BURST_SECONDS,
-                .quota = (double)limits->hourly_bytes,
-                .trickle = (double)limits->trickle_bps * BURST_SECONDS,
-                .at_msec = now_msec,
-        };
-}
-
-/* A new, lower capacity (after a reload) takes effect here too. */
+/* A new, lower capacity (after a reload) takes effect here too. A bucket that is off is full
+ * whatever its capacity will be once it is on. */
 static double refilled(double level, double per_second, double capacity, double seconds)
 {
-        return fmin(capacity, level + per_second * seconds);
+        return capacity > 0 ? fmin(capacity, level + per_second * seconds) : INFINITY;
 }
 
 static void refill(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
@@ -32,6 +23,12 @@ static void refill(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
         s->at_msec = MAX(s->at_msec, now_msec);
 }
 
+void shape_init(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
+{
+        *s = (Shape){.rate = INFINITY, .quota = INFINITY, .trickle = INFINITY, .at_msec = now_msec};
+        refill(s, limits, now_msec);
+}
+
 /* Time until a level is back at zero. */
 static uint64_t msec_to_zero(double level, double per_second)
 {
@@ -43,6 +40,10 @@ uint64_t shape_charge(Shape *s, const ShapeLimits *limits, uint64_t n, uint64_t 
         uint64_t hold = 0;
         double covered;
 
+        if (!limits->max_bps && !limits->hourly_bytes) { /* nothing to reckon with */
+                s->throttled = false;
+                return 0;
+        }
         refill(s, limits, now_msec);
         if (limits->max_bps) {
                 s->rate -= (double)n;
@@ -67,5 +68,5 @@ double shape_used(Shape *s, const ShapeLimits *limits, uint64_t now_msec)
         if (!limits->hourly_bytes)
                 return 0;
         refill(s, limits, now_msec);
-        return fmin(1, fmax(0, 1 - s->quota / (double)limits->hourly_bytes));
+        return round(fmin(1, fmax(0, 1 - s->quota / (double)limits->hourly_bytes)) * 10000) / 10000;
 }

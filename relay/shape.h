@@ -24,5 +24,5 @@ typedef struct Shape {
 void shape_init(Shape *s, const ShapeLimits *limits, uint64_t now_msec);
 /* Charges a frame of n bytes; returns for how long it must be held, in msec (rounded up). */
 uint64_t shape_charge(Shape *s, const ShapeLimits *limits, uint64_t n, uint64_t now_msec);
-/* 1 - level / capacity of the quota, 0..1; 0 without a quota. */
+/* 1 - level / capacity of the quota, 0..1, rounded to four decimals; 0 without a quota. */
 double shape_used(Shape *s, const ShapeLimits *limits, uint64_t now_msec);

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,13 +28,16 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 
 int socket_init(Conn *c)
 {
-        int one = 1, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
+        int one = 1, unsent = UNSENT_BYTES, r = uv_poll_init(c->relay->loop, &c->poll, c->fd);
+        unsigned timeout_msec = USER_TIMEOUT_MSEC;
 
         if (r < 0)
                 return r;
         c->poll.data = c;
-        /* A Unix socket has no such option. */
+        /* A Unix socket has no such options. */
         (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_msec, sizeof(timeout_msec));
+        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         return 0;
 }
 
@@ -66,6 +71,13 @@ ssize_t socket_write(Conn *c, const void *p, size_t n)
                 r = send(c->fd, p, n, MSG_NOSIGNAL);
         while (r < 0 && errno == EINTR);
         return r < 0 ? -errno : r;
+}
+
+size_t socket_unacknowledged(const Conn *c)
+{
+        int n = 0;
+
+        return ioctl(c->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void socket_shutdown(Conn *c)

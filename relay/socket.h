@@ -11,6 +11,9 @@ void socket_watch(Conn *c, int events);
 /* Bytes; 0: the peer has ended; -EAGAIN; other negative errno. */
 ssize_t socket_read(Conn *c, void *p, size_t n);
 ssize_t socket_write(Conn *c, const void *p, size_t n);
+/* Bytes that were written and that the peer's end has not acknowledged; 0: none, or it is not
+ * known. */
+size_t socket_unacknowledged(const Conn *c);
 /* No more will be sent. */
 void socket_shutdown(Conn *c);
 /* Closes it; func is called later, from the loop. */

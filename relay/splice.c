@@ -18,11 +18,12 @@ static void add_head(Conn *c, Conn *to, Run *run)
         to->tx_mid_frame = true;
 }
 
+/* Unmasked on its way to where the out form has it. */
 static void add_data(Conn *c, Run *run, const uint8_t *p, size_t n)
 {
         Link *l = c->link;
 
-        memmove(run->end, p, n);
+        wsreceiver_unmask_to(&c->rx, run->end, p, n);
         run->end += n;
         *(l->client == c ? &l->from_client : &l->from_host) += n;
         *(l->client == c ? &c->relay->stats.from_client : &c->relay->stats.from_host) += n;
@@ -33,12 +34,12 @@ static bool forward(Conn *c, Run *run)
 {
         Conn *to = link_other_end(c);
 
+        if (run->end > run->out)
+                link_active(c->link); /* pings and pongs are no traffic */
         conn_write(to, run->out, (size_t)(run->end - run->out));
         run->end = run->out;
-        if (c->phase != CONN_OPEN)
-                return false;
-        if (!to->tx_mid_frame)
-                conn_flush_control(to);
+        if (c->phase == CONN_OPEN)
+                conn_insert_control(to);
         return c->phase == CONN_OPEN;
 }
 
@@ -60,7 +61,7 @@ static bool on_head(Conn *c, Conn *to, Run *run)
 }
 
 /* One event. false: stop here. */
-static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
+static bool step(Conn *c, Run *run, int event, uint8_t *p, size_t n)
 {
         Conn *to = link_other_end(c);
         bool control = wsframe_is_control(c->rx.opcode);
@@ -71,14 +72,17 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
         case WS_EVENT_HEAD:
                 return control || on_head(c, to, run);
         case WS_EVENT_DATA:
-                if (control)
+                if (control) {
+                        wsreceiver_unmask_to(&c->rx, p, p, n);
                         return conn_control_data(c, p, n);
+                }
                 add_data(c, run, p, n);
                 return true;
         case WS_EVENT_END:
                 if (!control) {
                         to->tx_mid_frame = false;
-                        return true;
+                        /* Here, since a stream's reads hardly ever end at a frame's boundary. */
+                        return !conn_has_control(to) || forward(c, run);
                 }
                 /* A close ends the link: what came before it goes first. */
                 return (c->rx.opcode != WS_CLOSE || forward(c, run)) && conn_control_frame(c);
@@ -90,18 +94,16 @@ static bool step(Conn *c, Run *run, int event, const uint8_t *p, size_t n)
 static size_t run_frames(Conn *c, uint8_t *data, size_t len)
 {
         Run run = {.out = data - WSFRAME_HEAD_MAX, .end = data - WSFRAME_HEAD_MAX};
-        size_t at = 0, n = 0;
-        uint8_t *p = NULL;
+        size_t at = 0, offset = 0, n = 0;
         int event;
 
-        link_active(c->link);
         if (c->head_due) {
                 c->head_due = false;
                 add_head(c, link_other_end(c), &run);
         }
         do
-                event = wsreceiver_next(&c->rx, data, len, &at, LINK_MESSAGE_MAX, &p, &n);
-        while (event >= 0 && step(c, &run, event, p, n));
+                event = wsreceiver_next_raw(&c->rx, data, len, &at, LINK_MESSAGE_MAX, &offset, &n);
+        while (event >= 0 && step(c, &run, event, data + offset, n));
         if (c->phase == CONN_OPEN && forward(c, &run) && event < 0) {
                 c->rx_broken = true;
                 conn_close(c, event == -EMSGSIZE ? WS_CLOSE_TOO_BIG : WS_CLOSE_PROTOCOL);
@@ -114,8 +116,10 @@ void splice_bytes(Conn *c, uint8_t *data, size_t len)
         static const uint8_t room[WSFRAME_HEAD_MAX];
         size_t used = run_frames(c, data, len);
 
-        if (c->phase != CONN_OPEN)
+        if (c->phase != CONN_OPEN) {
+                c->rx_broken = true; /* the rest is not looked at */
                 return;
+        }
         if (c->held && used < len) {
                 buf_add(&c->in, room, sizeof(room));
                 buf_add(&c->in, data + used, len - used);
@@ -141,14 +145,17 @@ void splice_resume(Conn *c)
                 return;
         }
         if (kept.len == 0) {
-                uint8_t *data = c->relay->read_buffer + WSFRAME_HEAD_MAX;
-                (void)run_frames(c, data, 0);
+                uint8_t room[WSFRAME_HEAD_MAX];
+
+                (void)run_frames(c, room + sizeof(room), 0); /* the held header alone */
         } else {
                 size_t off = c->in_off;
 
                 c->in = (Buf){}; /* closing c must not free what is being read */
                 c->in_off = 0;
                 used = run_frames(c, kept.data + off, kept.len - off);
+                if (c->phase != CONN_OPEN)
+                        c->rx_broken = true;
                 if (c->phase == CONN_OPEN && off + used < kept.len) {
                         c->in = kept;
                         c->in_off = off + used;

@@ -40,6 +40,7 @@ class RelayProcess:
     def __init__(self, env=None, *, arguments=("--listen", "127.0.0.1:0")):
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LINK_")}
         self.lines = []
+        self.told = False
         self._ready = threading.Event()
         self.host = self.port = None
         self.child = subprocess.Popen(
@@ -78,7 +79,10 @@ class RelayProcess:
         return f"127.0.0.1:{self.port}"
 
     def terminate(self):
-        self.child.send_signal(signal.SIGTERM)
+        """Once: a second SIGTERM may find the handler already gone."""
+        if not self.told and self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+        self.told = True
 
     def wait(self):
         status = self.child.wait(LIMIT_SEC)
@@ -92,8 +96,7 @@ class RelayProcess:
 
     def stop(self):
         """SIGTERM; AssertionError unless it then leaves with status 0."""
-        if self.child.poll() is None:
-            self.terminate()
+        self.terminate()
         try:
             status = self.wait()
         except subprocess.TimeoutExpired:
@@ -149,6 +152,7 @@ class RelayCase(unittest.IsolatedAsyncioTestCase):
         cls.relay.stop()
 
     async def asyncSetUp(self):
+        asyncio.get_running_loop().set_debug(False)  # unittest turns it on: ten times as slow
         self.sockets = []
         self.own_relays = []
 

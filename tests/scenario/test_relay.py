@@ -1161,6 +1161,11 @@ class Process(OwnRelays):
         self.assertEqual(relay.port, port)
         await self.alive(await self.open(relay=relay))
 
+    async def test_empty_variables_are_the_defaults(self):
+        relay = self.own({"LINK_ORIGIN": "", "LINK_ALLOWED_REGISTER_KEYS": "",
+                          "LINK_ALLOWED_REGISTER_KEYS_FILE": ""})
+        await self.control(relay=relay)
+
     async def test_sigterm(self):
         relay = self.own()
         control, identity = await self.control(relay=relay)
@@ -1280,16 +1285,41 @@ class Rate(RelayCase):
         await self.expect_close(pair.client, 4004)
 
     async def test_a_close_waits_for_what_is_held(self):
-        pair = await self.spliced()
-        start = time.monotonic()
-        for size in (40000, 10000, 6):
-            pair.end.send_frame(ws.BINARY, bytes(size))
-        pair.end.close_sent = True
-        pair.end.send_frame(ws.CLOSE, b"\x03\xe8")
-        for size in (40000, 10000, 6):
-            self.assertEqual(len(await self.soon(pair.client.recv())), size)
-        self.assertGreaterEqual(time.monotonic() - start, 0.5 - ROUNDING_SEC)
-        await self.expect_close(pair.client, 4003)
+        for leave in ("close", "half close"):
+            pair = await self.spliced()
+            start = time.monotonic()
+            for size in (40000, 10000, 6):
+                pair.end.send_frame(ws.BINARY, bytes(size))
+            if leave == "close":
+                pair.end.close_sent = True
+                pair.end.send_frame(ws.CLOSE, b"\x03\xe8")
+            else:
+                pair.end.writer.write_eof()
+            for size in (40000, 10000, 6):
+                self.assertEqual(len(await self.soon(pair.client.recv())), size)
+            self.assertGreaterEqual(time.monotonic() - start, 0.5 - ROUNDING_SEC)
+            await self.expect_close(pair.client, 4003)
+
+    async def test_a_held_sender_hears_that_its_peer_has_gone(self):
+        for flip in (False, True):
+            pair = await self.spliced()
+            sender, receiver = (pair.end, pair.client) if flip else (pair.client, pair.end)
+            sender.send_frame(ws.BINARY, bytes(16 * MIB))  # held for ten minutes and more
+            await self.carry_is_charged(pair)
+            self.assertEqual(await self.soon(receiver.close(3333)), 3333)
+            await self.expect_close(sender, 4003)
+
+    async def carry_is_charged(self, pair):
+        """Until the relay has seen the big message's head."""
+        def charged():
+            for entry in self.relay.stats()["liveLinks"]:
+                if entry.get("linkId") == pair.link_id:
+                    return entry["bytesFromHost"] + entry["bytesFromClient"] > 0
+            return False
+        try:
+            await asyncio.wait_for(self.until(charged, "charged"), 0.3)
+        except asyncio.TimeoutError:
+            pass  # it may count a message when it leaves
 
     async def test_the_sender_is_not_read_while_held(self):
         pair = await self.spliced()
@@ -1345,6 +1375,9 @@ class Quota(RelayCase):
             self.check_used(connection, sent, time.monotonic() - start)
             self.assertIs(connection["throttled"], False)
         entry = self.relay.stats()["liveLinks"][0]
+        self.assertEqual(set(entry), {"linkId", "state", "startedAt", "relayStartedAt",
+                                      "bytesFromHost", "bytesFromClient", "usedFraction",
+                                      "throttled"})
         self.assertEqual((entry["linkId"], entry["throttled"]), (pair.link_id, False))
         self.assertLessEqual(entry["usedFraction"], round(sent / self.QUOTA, 4))
         self.assertGreater(entry["usedFraction"], 0)

@@ -3,6 +3,7 @@
 splices an innocent pair, and holds no descriptor more than before."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
@@ -37,7 +38,7 @@ class HostileCase(RelayCase):
     async def asyncTearDown(self):
         await self.innocent_pair()
         for _, writer in self.streams:
-            writer.transport.abort()
+            ws.abort(writer.transport)
         for socket in self.sockets:
             socket.abort()
         await self.until(lambda: self.relay.descriptors() <= self.before,
@@ -70,10 +71,12 @@ class HostileCase(RelayCase):
             return b""
 
     def reset(self, writer):
-        """RST in place of FIN."""
+        """RST in place of FIN, unless the relay was first."""
         raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
+        if raw.fileno() >= 0:
+            linger = struct.pack("ii", 1, 0)
+            raw.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_LINGER, linger)
+        ws.abort(writer.transport)
 
 
 class Heads(HostileCase):
@@ -177,7 +180,7 @@ class Flood(HostileCase):
             flood = [await self.stream(REQUEST if n % 2 else REQUEST[:30]) for n in range(200)]
             await self.innocent_pair()  # also while they stand
             for _, writer in flood:
-                writer.transport.abort()
+                ws.abort(writer.transport)
             await asyncio.sleep(0)
 
     async def test_out_of_descriptors(self):
@@ -336,10 +339,12 @@ class Frames(HostileCase):
             socket = await self.open()
             for _ in range(random.randrange(1, 6)):
                 socket.write(os.urandom(random.randrange(1, 3000)))
-            socket.writer.write_eof()
+            with contextlib.suppress(OSError):  # the relay may have ended it by now
+                socket.writer.write_eof()
             await self.ends(socket.reader)
         pair.client.write(os.urandom(300))
-        pair.client.writer.write_eof()
+        with contextlib.suppress(OSError):
+            pair.client.writer.write_eof()
         await self.ends(pair.client.reader)
         with self.assertRaises(ws.Closed):
             while True:
@@ -378,11 +383,11 @@ class Json(HostileCase):
     async def test_not_utf8(self):
         for bad in (b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xbf\xbf", b"\xf5\x80\x80\x80", b"\x80"):
             self.assertEqual(await self.outcome(b'{"type":"' + bad + b'"}'), 1007)
-            self.assertEqual(await self.outcome(bad * 4096), 1007)
+            self.assertEqual(await self.outcome((bad * 4096)[:4096]), 1007)
             self.assertEqual(await self.outcome(RESOLVE + bad), 1007)
 
     async def test_strings_and_numbers(self):
-        taken = (b'{"type":"resolve","address":"\\u0000"}', b'{"type":"resolve","address":"\\"}"}',
+        taken = (b'{"type":"resolve","address":"\\"}"}',
                  b'{"type":"resolve","address":"a","x":' + b"9" * 3000 + b"}",
                  b'{"type":"resolve","address":"a","x":1e99999}',
                  b'{"type":"resolve","address":"a","x":-0.0e-0}',
@@ -402,6 +407,12 @@ class Json(HostileCase):
                      b'\0', b'{"type":"resolve","address":"a","x":+1}', RESOLVE + b"\0",
                      RESOLVE * 2, b'{"type":"resolve","address":"a",}'):
             self.assertEqual(await self.outcome(text), 4000, text[:60])
+
+    async def test_names_with_an_escaped_nul(self):
+        # a string of 1 to 128 characters like any other, and nobody's
+        for name in (b"\\u0000", b"a\\u0000", b"\\u0000a"):
+            self.assertEqual(await self.outcome(b'{"type":"resolve","address":"%b"}' % name),
+                             "answer", name)
 
     async def test_register_with_hostile_auth(self):
         deep = b"[" * 1000 + b"]" * 1000

@@ -287,6 +287,9 @@ static void test_depth(void **state)
                 if (object)
                         assert_int_equal(json_scan_object(fits, len, NULL, NULL, 0), 0);
                 check_oracle(fits, len);
+                assert_int_equal(json_scan_member_value(fits, len, NULL), -E2BIG);
+                _cleanup_(freep) char *less = nested(JSON_DEPTH_MAX - 1, object, &len);
+                assert_int_equal(json_scan_member_value(less, len, NULL), 0);
                 _cleanup_(freep) char *over = nested(JSON_DEPTH_MAX + 1, object, &len);
                 assert_int_equal(json_scan_value(over, len, NULL), -E2BIG);
                 if (object)

@@ -42,6 +42,8 @@ static const struct {
         {"GET /V1/link HTTP/1.1\r\n" HOST UP KEY VER END, WSHEAD_OTHER, NULL},
         {"GET /v1/link%3f HTTP/1.1\r\n" HOST UP KEY VER END, WSHEAD_OTHER, NULL},
         {"GET http://relay.example/v1/link HTTP/1.1\r\n" HOST UP KEY VER END, WSHEAD_OTHER, NULL},
+        {"M / HTTP/1.1\r\n" HOST END, WSHEAD_OTHER, NULL},
+        {"GE /v1/link HTTP/1.1\r\n" HOST UP KEY VER END, WSHEAD_OTHER, NULL},
         {"OPTIONS * HTTP/1.1\r\n" HOST END, WSHEAD_OTHER, NULL},
         {LINE HOST END, WSHEAD_OTHER, NULL},
         {LINE HOST "Upgrade: h2c\r\nConnection: Upgrade\r\n" END, WSHEAD_OTHER, NULL},

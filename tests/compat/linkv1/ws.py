@@ -87,6 +87,13 @@ def encode_frame(opcode, payload=b"", *, fin=True, rsv=0, mask=True, declared=No
     return head + (key + apply_mask(payload, key) if mask else payload)
 
 
+def abort(transport):
+    try:
+        transport.abort()
+    except AttributeError:  # Python 3.11 when the connection is lost already
+        pass
+
+
 class WebSocket:
     def __init__(self, reader, writer, *, client, max_message=MAX_MESSAGE, headers=None, target=""):
         self.reader = reader
@@ -118,8 +125,7 @@ class WebSocket:
 
     def abort(self):
         """Drops the TCP connection without a close frame."""
-        if not self.writer.transport.is_closing():
-            self.writer.transport.abort()
+        abort(self.writer.transport)
 
     async def _exactly(self, count):
         try:
@@ -244,8 +250,7 @@ class WebSocket:
             self.writer.close()
             await asyncio.wait_for(self.writer.wait_closed(), CLOSE_WAIT_SEC)
         except (ConnectionError, OSError, asyncio.TimeoutError, ssl_module.SSLError):
-            if not self.writer.transport.is_closing():
-                self.writer.transport.abort()
+            abort(self.writer.transport)
 
     async def close(self, code=1000, reason="", wait=True):
         """Sends a close frame and, with `wait`, reads on until the peer's. Returns the peer's code
@@ -318,7 +323,7 @@ async def connect(url, *, host=None, extra=(), local_addr=None, ssl=None, **opti
     try:
         return await upgrade(reader, writer, parts, host=host, extra=extra, **options)
     except BaseException:
-        writer.transport.abort()
+        abort(writer.transport)
         raise
 
 

@@ -98,8 +98,7 @@ static void test_json_refuses(void **state)
                 "\"\xed\xa0\x80\"",
                 "\"\xf4\x90\x80\x80\"",
                 "\"\xe2\x82\"",
-                "\xef\xbb\xbf"
-                "1",
+                "\xef\xbb\xbf[]",
                 "NaN",
                 "[1]x",
                 "/**/1",

@@ -26,7 +26,8 @@ typedef struct TestAgent {
         linkipc *link;    /* NULL once the test has given it up */
         pthread_t thread; /* of agent_start */
         bool threaded;
-        bool pumping; /* the library writes in this thread */
+        bool pumping;     /* the library writes in this thread */
+        bool skip_credit; /* agent_expect() looks past CREDIT */
         void (*script)(struct TestAgent *a);
 } TestAgent;
 

@@ -1,0 +1,118 @@
+/* ASK: one request to a peer over the connection that a user shares for these. */
+#include <errno.h>
+
+#include "ipc-session-internal.h"
+#include "limits.h"
+
+/* A one-shot call in flight. */
+struct IpcAsk {
+        ConduitUser user;
+        IpcAsk *next;
+        IpcConn *conn;
+        uint32_t request;
+        size_t bytes;
+};
+
+static void ask_end(IpcAsk *k)
+{
+        IpcConn *c = k->conn;
+
+        for (IpcAsk **at = &c->asks; *at; at = &(*at)->next)
+                if (*at == k) {
+                        *at = k->next;
+                        break;
+                }
+        if (k->user.conduit)
+                (void)conduit_cancel(&k->user, k->request); /* answered already is fine */
+        conduit_remove_user(&k->user);
+        c->unanswered_bytes -= k->bytes;
+        c->n_requests--;
+        ipc_conn_wake(c);
+        free(k);
+}
+
+static void on_ask_response(ConduitUser *u, uint32_t token, bool ok, JsonSlice body)
+{
+        IpcAsk *k = container_of(u, IpcAsk, user);
+
+        ipc_conn_send(k->conn, &(IpcMessage){.type = IPC_RESPONSE,
+                                             .flags = ok ? IPC_FLAG_OK : 0,
+                                             .request = token,
+                                             .json = {.p = body.p, .n = body.n}});
+        ask_end(k);
+}
+
+static void on_ask_failed(ConduitUser *u, uint32_t token, const char *word, const char *message)
+{
+        IpcAsk *k = container_of(u, IpcAsk, user);
+
+        ipc_conn_send_error(k->conn, 0, token, word, message);
+        ask_end(k);
+}
+
+static const ConduitUserOps ask_ops = {
+        .on_response = on_ask_response,
+        .on_failed = on_ask_failed,
+};
+
+static int ask_start(IpcConn *c, Peer *p, const IpcMessage *m)
+{
+        Conduit *conduit;
+        IpcAsk *k;
+        int r = peer_ask_conduit(p, c->uid, &conduit);
+
+        if (r < 0)
+                return r;
+        k = calloc(1, sizeof(*k));
+        if (!k)
+                return -ENOMEM;
+        k->user.ops = &ask_ops;
+        k->conn = c;
+        k->request = m->request;
+        k->bytes = m->frame_len;
+        k->next = c->asks;
+        c->asks = k;
+        c->unanswered_bytes += k->bytes;
+        c->n_requests++;
+        conduit_add_user(conduit, &k->user);
+        r = conduit_request(&k->user, m->request, m->json,
+                            ipc_session_timeout_msec(m->timeout_msec), 0);
+        if (r < 0)
+                ask_end(k);
+        return r;
+}
+
+void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
+{
+        Peer *p = agent_find_peer(c->agent, m->name.p, m->name.n);
+        const char *word = NULL, *message = NULL;
+        int r;
+
+        if (!ipc_session_json_is_valid(c, m->json))
+                return;
+        if (!(c->access & ACCESS_USE))
+                word = "forbidden", message = "this user may not use peers";
+        else if (!p)
+                word = "noSuchPeer", message = "there is no peer of that name; see `linkctl peers`";
+        else if (c->n_requests >= IPC_REQUESTS_MAX)
+                word = "tooMany", message = "too many unanswered requests";
+        else if ((r = ask_start(c, p, m)) < 0)
+                word = "internal", message = strerror(-r);
+        if (word)
+                ipc_conn_send_error(c, 0, m->request, word, message);
+}
+
+void ipc_ask_cancel(IpcConn *c, uint32_t request)
+{
+        for (IpcAsk *k = c->asks; k; k = k->next)
+                if (k->request == request) {
+                        ask_end(k);
+                        return;
+                }
+}
+
+void ipc_ask_drop_all(IpcConn *c)
+{
+        while (c->asks)
+                ask_end(c->asks);
+}

@@ -1,0 +1,265 @@
+/* The methods about a host: its uplinks, invitations and devices. */
+#include <errno.h>
+
+#include "ipc-call-internal.h"
+#include "liblinkproto/b64u.h"
+#include "liblinkproto/inviteuri.h"
+#include "limits.h"
+#include "log.h"
+#include "pairing.h"
+
+/* ---- uplinks ---- */
+
+void call_uplink_list(Call *call)
+{
+        Host *h = call_param_host(call);
+
+        if (h)
+                call_add_uplinks(&call->result, h);
+}
+
+void call_uplink_add(Call *call)
+{
+        Host *h = call_param_host(call);
+        _cleanup_(freep) char *url = h ? call_param_url(call) : NULL;
+        int r;
+
+        if (!url)
+                return;
+        r = host_add_uplink(h, url);
+        if (r == -EEXIST) {
+                call_fail(call, "exists", "this relay is there already");
+                return;
+        }
+        if (r < 0) {
+                call_fail_errno(call, r);
+                return;
+        }
+        buf_json_member_str(&call->result, "url", url);
+        buf_json_member_str(&call->result, "host", h->name);
+        buf_json_member_str(&call->result, "state", uplink_state_name(UPLINK_CONNECTING));
+}
+
+void call_uplink_remove(Call *call)
+{
+        Host *h = call_param_host(call);
+        _cleanup_(freep) char *url = h ? call_param_url(call) : NULL;
+        int r;
+
+        if (!url)
+                return;
+        r = host_remove_uplink(h, url);
+        if (r == -ENOENT) {
+                call_fail(call, "noSuchUplink",
+                          "the host has no such relay; see `linkctl uplink list`");
+                return;
+        }
+        if (r < 0) {
+                call_fail_errno(call, r);
+                return;
+        }
+        buf_json_member_str(&call->result, "url", url);
+        buf_json_member_str(&call->result, "host", h->name);
+}
+
+/* ---- invitations ---- */
+
+static void add_invitation(Buf *out, Host *h, const Invitation *i)
+{
+        const char *relays[UPLINKS_MAX];
+        char id[B64U_LEN(CODE_ID_BYTES) + 1];
+        size_t n = 0;
+
+        b64u_encode(i->code_id, CODE_ID_BYTES, id);
+        for (const Uplink *u = h->uplinks; u && n < UPLINKS_MAX; u = u->next)
+                relays[n++] = u->url;
+        _cleanup_(secret_freep) Secret *uri =
+                invite_uri_format(host_address(h), (const char *)i->code->data,
+                                  i->has_code_id ? i->code_id : NULL, relays, n);
+        buf_json_member_str(out, "host", h->name);
+        buf_json_member_str(out, "address", host_address(h));
+        buf_json_member_str(out, "code", (const char *)i->code->data);
+        buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
+        buf_json_member_str(out, "uri", uri ? (const char *)uri->data : NULL);
+        buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
+        call_add_time(out, "expiresAt", i->expires_at);
+}
+
+static int param_ttl(Call *call, int64_t *ret)
+{
+        JsonSlice v = call_param(call, "ttlSec");
+
+        *ret = INVITE_TTL_SEC;
+        if (!v.p || (json_int64(v, ret) == 0 && *ret >= 1 && *ret <= INVITE_TTL_MAX_SEC))
+                return 0;
+        call_fail(call, "badRequest", "an invitation lives 1 second to 7 days");
+        return -EINVAL;
+}
+
+void call_invite(Call *call)
+{
+        _cleanup_(freep) char *label = NULL;
+        _cleanup_(call_wipe_strp) char *code = NULL;
+        Host *h = call_param_host(call);
+        Invitation *i;
+        int64_t ttl;
+        bool no_id;
+        int r;
+
+        if (!h || param_ttl(call, &ttl) < 0 || call_param_bool(call, "noId", &no_id) < 0 ||
+            call_param_str(call, "label", NAME_MAX_BYTES, &label) < 0 ||
+            call_param_str(call, "code", INVITE_CODE_MAX, &code) < 0)
+                return;
+        if (label && label[0] && !name_is_valid(label)) {
+                call_fail(call, "badRequest", "a label is at most 64 bytes of printable text");
+        } else if (code && strlen(code) < CODE_MIN_BYTES) {
+                call_fail(call, "badRequest", "a code has at least 6 characters");
+        } else if (!h->uplinks) {
+                call_fail(call, "noUplink",
+                          "the host has no relay to be reached by: run `linkctl uplink add URL` "
+                          "first");
+        } else if ((r = invitation_open(&i, h, code, !no_id, label ? label : "", (uint64_t)ttl)) <
+                   0) {
+                call_fail_errno(call, r);
+        } else {
+                /* So that the code is not left behind when the buffer grows. */
+                if (buf_reserve(&call->result, 8192) < 0)
+                        log_error("out of memory");
+                add_invitation(&call->result, h, i);
+        }
+}
+
+void call_invitations(Call *call)
+{
+        Host *h = call_param_host(call);
+        Buf *out = &call->result;
+
+        if (!h)
+                return;
+        buf_json_name(out, "invitations");
+        buf_add_str(out, "[");
+        for (const Invitation *i = h->invitations; i; i = i->next) {
+                char id[B64U_LEN(CODE_ID_BYTES) + 1];
+                b64u_encode(i->code_id, CODE_ID_BYTES, id);
+                buf_json_comma(out);
+                buf_add_str(out, "{");
+                buf_json_member_str(out, "host", h->name);
+                buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
+                buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
+                call_add_time(out, "expiresAt", i->expires_at);
+                buf_json_member_int(out, "failures", i->failures);
+                buf_json_member_int(out, "inFlight", i->in_flight);
+                buf_add_str(out, "}");
+        }
+        buf_add_str(out, "]");
+}
+
+void call_uninvite(Call *call)
+{
+        _cleanup_(freep) char *id = NULL;
+        Host *h = call_param_host(call);
+        uint8_t code_id[CODE_ID_BYTES];
+        Invitation *i = NULL;
+        int r;
+
+        if (!h || (r = call_param_str(call, "codeId", 64, &id)) < 0)
+                return;
+        if (r == 0) {
+                call_fail(call, "badRequest", "`codeId` is needed");
+                return;
+        }
+        if (!id[0])
+                i = invitation_find(h, NULL);
+        else if (b64u_decode_exact(id, strlen(id), code_id, sizeof(code_id)) == 0)
+                i = invitation_find(h, code_id);
+        if (!i) {
+                call_fail(call, "noSuchInvitation", "there is no such open invitation");
+                return;
+        }
+        invitation_close(i);
+        buf_json_member_str(&call->result, "codeId", id);
+}
+
+/* ---- devices ---- */
+
+void call_devices(Call *call)
+{
+        Host *h = call_param_host(call);
+        Buf *out = &call->result;
+
+        if (!h)
+                return;
+        buf_json_name(out, "devices");
+        buf_add_str(out, "[");
+        for (const Device *d = h->devices; d; d = d->next) {
+                char id[KEY_ID_TEXT_BYTES];
+                host_key_id_text(d->key_id, id);
+                buf_json_comma(out);
+                buf_add_str(out, "{");
+                buf_json_member_str(out, "keyId", id);
+                buf_json_member_str(out, "host", h->name);
+                buf_json_member_str(out, "label", d->label);
+                call_add_time(out, "createdAt", d->created_at);
+                if (d->last_seen_at)
+                        call_add_time(out, "lastSeenAt", d->last_seen_at);
+                else
+                        buf_json_member_str(out, "lastSeenAt", NULL);
+                buf_json_member_str(out, "codeId", d->admitted_by[0] ? d->admitted_by : NULL);
+                buf_json_member_bool(out, "connected", host_device_sessions(h, d->key_id) > 0);
+                buf_add_str(out, "}");
+        }
+        buf_add_str(out, "]");
+}
+
+/* By key id, else by a label that only one has. NULL: answered. */
+static Device *param_device(Call *call, Host *h)
+{
+        _cleanup_(freep) char *text = NULL;
+        uint8_t key_id[KEY_ID_BYTES];
+        Device *found = NULL;
+        int r = call_param_str(call, "device", 128, &text);
+
+        if (r <= 0) {
+                if (r == 0)
+                        call_fail(call, "badRequest", "`device` is needed: a key id or a label");
+                return NULL;
+        }
+        if (b64u_decode_exact(text, strlen(text), key_id, sizeof(key_id)) == 0)
+                found = host_find_device(h, key_id);
+        for (Device *d = found ? NULL : h->devices; d; d = d->next) {
+                if (strcmp(d->label, text) != 0)
+                        continue;
+                if (found) {
+                        call_fail(call, "ambiguous",
+                                  "several devices have this label: use the key id of `linkctl "
+                                  "devices`");
+                        return NULL;
+                }
+                found = d;
+        }
+        if (!found)
+                call_fail(call, "noSuchDevice", "there is no such device; see `linkctl devices`");
+        return found;
+}
+
+void call_revoke(Call *call)
+{
+        char id[KEY_ID_TEXT_BYTES], label[NAME_MAX_BYTES + 1];
+        Host *h = call_param_host(call);
+        Device *d = h ? param_device(call, h) : NULL;
+        unsigned ended = 0;
+        int r;
+
+        if (!d)
+                return;
+        host_key_id_text(d->key_id, id);
+        memcpy(label, d->label, sizeof(label));
+        r = host_revoke(h, d, &ended);
+        if (r < 0) {
+                call_fail_errno(call, r);
+                return;
+        }
+        buf_json_member_str(&call->result, "keyId", id);
+        buf_json_member_str(&call->result, "label", label);
+        buf_json_member_int(&call->result, "sessionsEnded", ended);
+}

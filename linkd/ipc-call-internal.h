@@ -1,0 +1,54 @@
+/* What the files of CALL share: ipc-call.c (parameters, dispatch), ipc-call-status.c,
+ * ipc-call-host.c (uplinks, invitations, devices) and ipc-call-peer.c (pairing, peers). */
+#pragma once
+
+#include "host.h"
+#include "ipc-server.h"
+
+/* A call being answered: its parameters are cut out once, by name. */
+typedef struct Call {
+        IpcConn *conn;
+        uint32_t request;
+        Agent *agent;
+        IpcStr params;
+        Buf result;
+        bool answered; /* by an error, or later by a pairing */
+} Call;
+
+typedef void (*CallFunc)(Call *call);
+
+/* Answer by an error. */
+void call_fail(Call *call, const char *word, const char *message);
+void call_fail_errno(Call *call, int r);
+
+/* A member of the parameters; p NULL: absent or null. */
+JsonSlice call_param(const Call *call, const char *name);
+/* A string member. 1: *ret is set (free()); 0: absent; -EINVAL: answered. */
+int call_param_str(Call *call, const char *name, size_t max, char **ret) _must_use_;
+/* 0, absent is false; -EINVAL: answered. */
+int call_param_bool(Call *call, const char *name, bool *ret) _must_use_;
+/* The host that `host` names, or the default one. NULL: answered. */
+Host *call_param_host(Call *call);
+/* `url`, normalized (free()). NULL: answered. */
+char *call_param_url(Call *call);
+/* For _cleanup_: wipes and frees a string. */
+void call_wipe_strp(char **s);
+
+/* Members of results. */
+void call_add_time(Buf *out, const char *name, time_t t);
+void call_add_uplinks(Buf *out, const Host *h);
+
+/* One a method. */
+void call_status(Call *call);
+void call_host_list(Call *call);
+void call_peers(Call *call);
+void call_uplink_list(Call *call);
+void call_uplink_add(Call *call);
+void call_uplink_remove(Call *call);
+void call_invite(Call *call);
+void call_invitations(Call *call);
+void call_uninvite(Call *call);
+void call_devices(Call *call);
+void call_revoke(Call *call);
+void call_pair(Call *call);
+void call_peer_remove(Call *call);

@@ -1,0 +1,156 @@
+/* SERVE: an application that answers for a host, and the sessions of devices it is told of. */
+#include <errno.h>
+
+#include "ipc-session-internal.h"
+#include "log.h"
+
+/* This connection as server of a host. */
+struct IpcServe {
+        HostServer server; /* first: the callbacks cast back */
+        IpcServe *next;
+        IpcConn *conn;
+        uint32_t window;
+};
+
+static void on_host_session(HostServer *server, HostSession *h)
+{
+        IpcServe *serve = container_of(server, IpcServe, server);
+        Device *d = host_find_device(h->host, h->key_id);
+        IpcSession *s = d ? ipc_session_new(serve->conn, server, serve->window) : NULL;
+        char id[KEY_ID_TEXT_BYTES];
+        Buf info = {};
+
+        if (!s) {
+                log_error("a session could not be told to its application");
+                return; /* its requests get "no request handler" */
+        }
+        s->host_session = h;
+        s->user.roles = server->roles;
+        host_key_id_text(h->key_id, id);
+        buf_add_str(&info, "{");
+        buf_json_member_str(&info, "host", h->host->name);
+        buf_json_member_str(&info, "keyId", id);
+        buf_json_member_str(&info, "label", d->label);
+        buf_add_str(&info, "}");
+        ipc_conn_send(serve->conn, &(IpcMessage){.type = IPC_INCOMING,
+                                                 .session = s->id,
+                                                 .window = SESSION_WINDOW_BYTES,
+                                                 .json = {.p = (char *)info.data, .n = info.len}});
+        buf_done(&info);
+        conduit_add_user(h->conduit, &s->user);
+}
+
+static IpcSession *find_host_session(IpcConn *c, const HostSession *h, const HostServer *server)
+{
+        IpcSession *s = c->sessions;
+
+        while (s && (s->host_session != h || s->server != server))
+                s = s->next;
+        return s;
+}
+
+static void on_host_session_ended(HostServer *server, HostSession *h, const char *word,
+                                  const char *message)
+{
+        IpcServe *serve = container_of(server, IpcServe, server);
+        IpcSession *s = find_host_session(serve->conn, h, server);
+
+        if (s)
+                ipc_session_end(s, word, message);
+}
+
+static const HostServerOps server_ops = {
+        .on_session = on_host_session,
+        .on_session_ended = on_host_session_ended,
+};
+
+/* Lets a host go; its sessions live on without this application. */
+static void serve_end(IpcServe *serve)
+{
+        IpcConn *c = serve->conn;
+        IpcSession *next;
+
+        for (IpcServe **at = &c->serves; *at; at = &(*at)->next)
+                if (*at == serve) {
+                        *at = serve->next;
+                        break;
+                }
+        host_unserve(&serve->server);
+        for (IpcSession *s = c->sessions; s; s = next) {
+                next = s->next;
+                if (s->server == &serve->server)
+                        ipc_session_end(s, "closed", "this application no longer serves the host");
+        }
+        free(serve);
+}
+
+static IpcServe *find_serve(IpcConn *c, const Host *h)
+{
+        IpcServe *serve = c->serves;
+
+        while (serve && serve->server.host != h)
+                serve = serve->next;
+        return serve;
+}
+
+static int serve_start(IpcConn *c, Host *h, const IpcMessage *m)
+{
+        IpcServe *serve = calloc(1, sizeof(*serve));
+        int r;
+
+        if (!serve)
+                return -ENOMEM;
+        serve->server.ops = &server_ops;
+        serve->server.roles = m->roles;
+        serve->conn = c;
+        serve->window = m->window;
+        serve->next = c->serves;
+        c->serves = serve;
+        /* The result goes out before the first INCOMING. */
+        for (const HostServer *s = h->servers; s; s = s->next)
+                if (s->roles & m->roles) {
+                        serve_end(serve);
+                        return -EBUSY;
+                }
+        ipc_conn_send(
+                c, &(IpcMessage){.type = IPC_RESULT, .request = m->request, .json = ipc_str("{}")});
+        r = host_serve(h, &serve->server);
+        if (r < 0)
+                log_error("host %s: serving failed after its check", h->name);
+        return 0;
+}
+
+void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
+{
+        Host *h = agent_find_host(c->agent, m->name.n ? m->name.p : "default",
+                                  m->name.n ? m->name.n : strlen("default"));
+        IpcServe *old = h ? find_serve(c, h) : NULL;
+        int r;
+
+        if (m->roles && !ipc_session_window_is_valid(c, m->window))
+                return;
+        if (!(c->access & ACCESS_SERVE)) {
+                ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not serve hosts");
+        } else if (!h) {
+                ipc_conn_send_error(c, 0, m->request, "noSuchHost",
+                                    "there is no host of that name; see `linkctl host list`");
+        } else if (!m->roles) {
+                if (old)
+                        serve_end(old);
+                ipc_conn_send(c, &(IpcMessage){.type = IPC_RESULT,
+                                               .request = m->request,
+                                               .json = ipc_str("{}")});
+        } else if (old) {
+                ipc_conn_send_error(c, 0, m->request, "busy", "this connection serves it already");
+        } else if ((r = serve_start(c, h, m)) < 0) {
+                ipc_conn_send_error(c, 0, m->request, r == -EBUSY ? "busy" : "internal",
+                                    r == -EBUSY ? "another application serves this host"
+                                                : strerror(-r));
+        }
+}
+
+void ipc_serve_drop_all(IpcConn *c)
+{
+        while (c->serves)
+                serve_end(c->serves);
+}
