@@ -489,6 +489,18 @@ class Check(unittest.TestCase):
                 self.fails(f"# a comment\nidle_sec = 5;\n{bad}\n" if "idle" not in bad else f"\n\n{bad}\n",
                            "relay.conf:3: ")
 
+    def test_large_numbers(self):
+        """libconfig of Debian 12 would cut them to 32 bits, and say nothing."""
+        for good in ("max_queue_bytes = 4294967296;", "max_queue_bytes = 4294967296L;", "hourly_bytes = 0x100000000;",
+                     "max_bps = 9007199254740992;", '/* 4294967297 */ origin = "a4294967297"; # 4294967297'):
+            self.assertEqual(self.check(good), (0, ""), good)
+        for bad in ("port = 4294967376;", "port = 0x100000050;", "max_bps = 9007199254740993;",
+                    "max_bps = 99999999999999999999;", "max_bps = -4294967295;", "max_bps = 4294967296.0;"):
+            self.fails("\n\n" + bad, "relay.conf:3: ")
+        self.fails("port = 4294967376;", "4294967376")
+        self.fails("#" * (1024 * 1024 + 1), "relay.conf: File too large")
+        self.fails("port = 80;\0port = 81;", "relay.conf: ")
+
     def test_environment_wins(self):
         # A value of the file that is wrong stays wrong; the environment's takes its place only if both are.
         self.assertEqual(self.check("max_bps = 5;", env={"LINK_RELAY_MAX_BPS": "6"}), (0, ""))
