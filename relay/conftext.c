@@ -108,6 +108,7 @@ int conftext_read(const char *file, char **ret)
         (void)fclose(f); /* only read */
         if (r == 0) {
                 conftext_mark((const char *)raw.data, &marked);
+                buf_add_str(&marked, "\n"); /* libconfig wants one behind a comment */
                 text = buf_take_str(&marked);
                 r = text ? 0 : -ENOMEM;
         }
