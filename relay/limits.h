@@ -52,6 +52,8 @@ enum {
         ACCEPTS_PER_WAKE = 64,           /* then the loop sees to the others */
         ACCEPT_PAUSE_MSEC = 100, /* when there is no descriptor: nothing else helps than waiting */
         LISTENERS_MAX = 16,
+        CONFIG_BYTES_MAX =
+                1024 * 1024, /* relay.conf: 20,000 keys; more belong into their own file */
 
         /* ---- bounds on tables ---- */
         /* Signatures that are remembered against replay: 10 minutes of 400 registers a second; 96

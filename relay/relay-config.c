@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "conftext.h"
 #include "liblinkproto/b64u.h"
 #include "listener.h"
 
@@ -414,17 +415,18 @@ static int take_setting(RelayConfig *c, const Source *src, const config_setting_
 static int take_file(RelayConfig *c, const char *file, char **ret_fault)
 {
         const Source src = {.file = file, .ret_fault = ret_fault};
+        _cleanup_(freep) char *text = NULL;
         const config_setting_t *root;
         config_t config;
-        int r = 0;
+        int r;
 
         config_init(&config);
-        if (config_read_file(&config, file) != CONFIG_TRUE) {
-                r = config_error_type(&config) == CONFIG_ERR_PARSE
-                            ? relay_fault(ret_fault, -EINVAL, "%s:%d: %s", file,
-                                          config_error_line(&config), config_error_text(&config))
-                            : relay_fault(ret_fault, -EIO, "%s: cannot be read", file);
-        }
+        r = conftext_read(file, &text);
+        if (r < 0)
+                (void)relay_fault(ret_fault, r, "%s: %s", file, strerror(-r));
+        else if (config_read_string(&config, text) != CONFIG_TRUE)
+                r = relay_fault(ret_fault, -EINVAL, "%s:%d: %s", file, config_error_line(&config),
+                                config_error_text(&config));
         root = config_root_setting(&config);
         for (int i = 0; r == 0 && i < config_setting_length(root); i++)
                 r = take_setting(c, &src, config_setting_get_elem(root, (unsigned)i));
