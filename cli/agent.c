@@ -104,9 +104,10 @@ int agent_open(const Cli *cli, linkipc **ret)
         describe_paths(cli, at, sizeof(at));
         if (r == -ENOENT || r == -ECONNREFUSED) {
                 if (!at[0])
-                        return output_error(cli, "noAgent",
-                                            "XDG_RUNTIME_DIR is not set, so that this user's linkd "
-                                            "cannot be found: name its socket with --socket PATH");
+                        return output_error(
+                                cli, "noAgent",
+                                "neither XDG_RUNTIME_DIR nor HOME is set, so that this user's "
+                                "linkd cannot be found: name its socket with --socket PATH");
                 return output_error(
                         cli, "noAgent",
                         "linkd is not running at %s: start it with `systemctl start linkd` "

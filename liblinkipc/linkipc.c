@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #include "linkipc-internal.h"
 
 static const char system_path[] = "/run/linkd/linkd.sock";
-static const char user_path[] = "linkd/linkd.sock"; /* in $XDG_RUNTIME_DIR */
 
 static void closep(int *fd)
 {
@@ -29,12 +29,28 @@ static int copy_path(char *buf, size_t size, const char *dir, const char *path)
         return 0;
 }
 
+/* docs/IPC.md: the runtime directory, what it is without a login session, or the state directory.
+ */
+static int user_path(char *buf, size_t size)
+{
+        const char *runtime = secure_getenv("XDG_RUNTIME_DIR"), *home = secure_getenv("HOME");
+        char dir[64];
+        struct stat st;
+
+        if (runtime && *runtime == '/')
+                return copy_path(buf, size, runtime, "/linkd/linkd.sock");
+        (void)snprintf(dir, sizeof dir, "/run/user/%u", getuid()); /* fits */
+        if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid())
+                return copy_path(buf, size, dir, "/linkd/linkd.sock");
+        if (home && *home == '/')
+                return copy_path(buf, size, home, "/.local/state/linkd/linkd.sock");
+        return -ENOENT;
+}
+
 _public_ int linkipc_socket_path(int which, char *buf, size_t size)
 {
         /* A program with more rights than its user must not be led to another agent. */
         const char *socket = secure_getenv("LINKD_SOCKET");
-        const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
-        char dir[sizeof(struct sockaddr_un)];
 
         if (!buf)
                 return -EINVAL;
@@ -42,13 +58,7 @@ _public_ int linkipc_socket_path(int which, char *buf, size_t size)
                 return copy_path(buf, size, "", system_path);
         if (which == LINKIPC_PATH_ENVIRONMENT)
                 return socket && *socket ? copy_path(buf, size, "", socket) : -ENOENT;
-        if (which != LINKIPC_PATH_USER)
-                return -EINVAL;
-        if (!runtime || *runtime != '/')
-                return -ENOENT;
-        if (copy_path(dir, sizeof dir, runtime, "/") < 0)
-                return -ENAMETOOLONG;
-        return copy_path(buf, size, dir, user_path);
+        return which == LINKIPC_PATH_USER ? user_path(buf, size) : -EINVAL;
 }
 
 /* ---- the socket ---- */

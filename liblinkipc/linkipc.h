@@ -30,8 +30,11 @@
  * linkipc_error_message() a text for people. Outputs are left untouched on failure. Besides those
  * that a function names, each can return -ENOMEM, -EINVAL (an argument makes no sense, text that is
  * not UTF-8) and, once the agent is gone, -ECONNRESET; -EPROTO if the agent spoke nonsense. A
- * connection never comes back: unref it and open another one. -EREMOTEIO is an error that the
- * application at the other end answered; its text is the message.
+ * connection never comes back: unref it and open another one. -EREMOTEIO ("remote") is an error
+ * that the application at the other end answered; its text is the message. Words of the library
+ * itself, beside the table's: "disconnected" (-ECONNRESET: the agent is gone), "canceled",
+ * "deadlock", "answered", "noSuch" (no such operation), "remote"; "flow" is -EAGAIN here, "closed"
+ * also -ENOTCONN, "tooMany" also -ENOBUFS.
  *
  * JSON is text in UTF-8 and passes unchanged, digit by digit. The library does not parse it; the
  * agent ends a connection that sends it something else.
@@ -91,7 +94,7 @@ typedef void (*linkipc_result_func)(linkipc *l, const linkipc_result *result, vo
  * words with the agent are exchanged later: -EPROTONOSUPPORT can still come from the first blocking
  * call. Waits only when the agent's accept queue is full, for at most 5 s (-EAGAIN). */
 int linkipc_open(linkipc **ret, const char *path);
-/* The agent of this user ($XDG_RUNTIME_DIR/linkd/linkd.sock), or the system's. */
+/* The agent of this user ($XDG_RUNTIME_DIR/linkd/linkd.sock, see docs/IPC.md), or the system's. */
 int linkipc_open_user(linkipc **ret);
 int linkipc_open_system(linkipc **ret);
 /* Takes a connected stream socket over (as D-Bus OpenSocket gives it), and closes it in the end. On
@@ -108,9 +111,9 @@ enum {
 int linkipc_socket_path(int which, char *buf, size_t size);
 
 /* Connections are counted; the last unref ends it and with it its sessions. Callbacks of unanswered
- * operations are then called with -ECANCELED; handlers are not. What was queued is sent as far as
- * the socket takes it without waiting (see linkipc_flush). NULL is fine. Both return: ref its
- * argument, unref NULL. */
+ * operations are then called with -ECANCELED, and those of linkipc_reply_on_cancel(); handlers are
+ * not. What was queued is sent as far as the socket takes it without waiting (see linkipc_flush).
+ * NULL is fine. Both return: ref its argument, unref NULL. */
 linkipc *linkipc_ref(linkipc *l);
 linkipc *linkipc_unref(linkipc *l);
 /* Ends the connection now; callbacks and state handlers learn it in the next linkipc_process(). */
@@ -139,7 +142,8 @@ int linkipc_get_timeout(const linkipc *l, uint64_t *ret_usec);
  * 1: something was done, call again. 0: nothing to do. Negative: the connection has ended, and all
  * callbacks know; -EBUSY: called from within a callback. */
 int linkipc_process(linkipc *l);
-/* Waits until there is something to process. 1: there is; 0: the time is over. */
+/* Waits until there is something to process. 1: there is; 0: the time is over. -EDEADLK from within
+ * a callback. */
 int linkipc_wait(linkipc *l, uint32_t timeout_msec);
 /* Waits until everything that was queued is handed to the agent. */
 int linkipc_flush(linkipc *l, uint32_t timeout_msec);
@@ -168,6 +172,7 @@ int linkipc_ask_async(linkipc *l, const char *peer, const char *command, uint32_
                       linkipc_result_func func, void *userdata, uint32_t *ret_id);
 
 /* Gives an asynchronous operation up: its callback is called with -ECANCELED before this returns.
+ * It may take effect all the same, and count among the 1024 until the agent has answered.
  * -ENOENT: not (or no longer) under way. */
 int linkipc_cancel(linkipc *l, uint32_t id);
 
@@ -193,8 +198,9 @@ int linkipc_session_close(linkipc_session *s);
 int linkipc_session_wait_closed(linkipc_session *s, uint32_t timeout_msec);
 
 /* Sessions are counted. The last unref closes it: its unanswered operations are cancelled, no
- * handler is called any more. Sessions that came by linkipc_serve() belong to the connection until
- * they are closed. A session may outlive its connection; it is closed then. */
+ * handler is called any more (but the callbacks of linkipc_reply_on_cancel() are). Sessions that
+ * came by linkipc_serve() belong to the connection until they are closed: ref what you keep. A
+ * session may outlive its connection; it is closed then. */
 linkipc_session *linkipc_session_ref(linkipc_session *s);
 linkipc_session *linkipc_session_unref(linkipc_session *s);
 
@@ -256,7 +262,8 @@ int linkipc_request_async(linkipc_session *s, const char *command, uint32_t time
  * -ENOTSUP: the other end takes no payload; -EMSGSIZE: over 16 MiB. */
 int linkipc_send(linkipc_session *s, const char *data, const void *payload, size_t payload_len,
                  uint32_t timeout_msec);
-/* Without waiting. func is called when it is written to the network; NULL: nobody wants to know. */
+/* Without waiting, and without a time-out. func is called when it is written to the network; NULL:
+ * nobody wants to know, and *ret_id is 0. */
 int linkipc_send_async(linkipc_session *s, const char *data, const void *payload,
                        size_t payload_len, linkipc_result_func func, void *userdata,
                        uint32_t *ret_id);

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <libconfig.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char system_file[] = "/etc/link/linkd.conf";
@@ -108,6 +109,22 @@ static char *user_path(const char *name, const char *fallback, const char *tail)
         return r < 0 ? NULL : path;
 }
 
+/* The runtime directory, what it is without a login session, or the state directory: liblinkipc
+ * looks in the same order (docs/IPC.md). */
+static char *user_socket(void)
+{
+        char *path = user_path("XDG_RUNTIME_DIR", NULL, "linkd/linkd.sock");
+        char dir[64];
+        struct stat st;
+
+        if (path)
+                return path;
+        (void)snprintf(dir, sizeof(dir), "/run/user/%u", getuid()); /* fits */
+        if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid())
+                return asprintf(&path, "%s/linkd/linkd.sock", dir) < 0 ? NULL : path;
+        return user_path("HOME", NULL, ".local/state/linkd/linkd.sock");
+}
+
 static int take_setting(Config *c, const char *file, const config_setting_t *s)
 {
         const char *name = config_setting_name(s), *value = config_setting_get_string(s);
@@ -171,7 +188,7 @@ static int set_path(char **to, const char *given, char *fallback, const char *wh
         free(fallback);
         if (*to)
                 return 0;
-        fprintf(stderr, "linkd: no %s: name one, or set HOME and XDG_RUNTIME_DIR\n", what);
+        fprintf(stderr, "linkd: no %s: name one, or set HOME\n", what);
         return -ENOENT;
 }
 
@@ -201,8 +218,7 @@ int config_load(Config *ret, int argc, char **argv)
                      "state directory (--state-dir)");
         if (r == 0)
                 r = set_path(&c.socket, o.socket,
-                             o.user ? user_path("XDG_RUNTIME_DIR", NULL, "linkd/linkd.sock")
-                                    : strdup("/run/linkd/linkd.sock"),
+                             o.user ? user_socket() : strdup("/run/linkd/linkd.sock"),
                              "socket (--socket)");
         if (r < 0)
                 return r;

@@ -276,7 +276,16 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
         host_end_session(s, word, reason);
 }
 
+static void on_framed(void *userdata)
+{
+        HostSession *s = userdata;
+
+        for (HostServer *server = s->host->servers; server; server = server->next)
+                server->ops->on_session_framed(server, s);
+}
+
 static const ConduitHandler conduit_handler = {
+        .on_framed = on_framed,
         .on_session_ended = on_session_ended,
 };
 

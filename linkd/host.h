@@ -44,6 +44,8 @@ struct HostSession {
 typedef struct HostServerOps {
         /* A session is there: the server may add a ConduitUser of its roles to its conduit. */
         void (*on_session)(HostServer *server, HostSession *s);
+        /* The device can take payloads from now on. */
+        void (*on_session_framed)(HostServer *server, HostSession *s);
         /* It ends; its conduit is gone already. */
         void (*on_session_ended)(HostServer *server, HostSession *s, const char *word,
                                  const char *message);

@@ -12,6 +12,15 @@ struct IpcServe {
         uint32_t window;
 };
 
+/* STATE 2 again, with the word that payloads can be sent. */
+static void tell_framed(IpcSession *s)
+{
+        ipc_conn_send(s->conn, &(IpcMessage){.type = IPC_STATE,
+                                             .session = s->id,
+                                             .state = IPC_STATE_CONNECTED,
+                                             .name = ipc_str("framed")});
+}
+
 static void on_host_session(HostServer *server, HostSession *h)
 {
         IpcServe *serve = container_of(server, IpcServe, server);
@@ -37,6 +46,8 @@ static void on_host_session(HostServer *server, HostSession *h)
                                                  .window = SESSION_WINDOW_BYTES,
                                                  .json = {.p = (char *)info.data, .n = info.len}});
         buf_done(&info);
+        if (conduit_is_framed(h->conduit))
+                tell_framed(s);
         conduit_add_user(h->conduit, &s->user);
 }
 
@@ -59,7 +70,17 @@ static void on_host_session_ended(HostServer *server, HostSession *h, const char
                 ipc_session_end(s, word, message);
 }
 
+static void on_host_session_framed(HostServer *server, HostSession *h)
+{
+        IpcServe *serve = container_of(server, IpcServe, server);
+        IpcSession *s = find_host_session(serve->conn, h, server);
+
+        if (s)
+                tell_framed(s);
+}
+
 static const HostServerOps server_ops = {
+        .on_session_framed = on_host_session_framed,
         .on_session = on_host_session,
         .on_session_ended = on_host_session_ended,
 };

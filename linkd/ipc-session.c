@@ -109,10 +109,35 @@ static void on_request(ConduitUser *u, uint32_t number, JsonSlice cmd)
                                                   .json = {.p = cmd.p, .n = cmd.n}});
 }
 
+/* Takes back a request that the application has not been sent yet. false: it has. */
+static bool drop_held_request(IpcSession *s, uint32_t number)
+{
+        for (HeldFrame **at = &s->held; *at; at = &(*at)->next) {
+                HeldFrame *h = *at;
+                const char *fault;
+                IpcMessage m;
+                size_t used;
+
+                if (ipcmsg_decode(h->frame.data, h->frame.len, true, &m, &used, &fault) != 1 ||
+                    m.type != IPC_REQUEST || m.request != number)
+                        continue;
+                *at = h->next;
+                if (s->held_end == &h->next)
+                        s->held_end = at;
+                buf_done_wipe(&h->frame);
+                free(h);
+                update_blocked(s);
+                return true;
+        }
+        return false;
+}
+
 static void on_cancel(ConduitUser *u, uint32_t number)
 {
         IpcSession *s = session_of_user(u);
 
+        if (drop_held_request(s, number))
+                return;
         ipc_conn_send(s->conn,
                       &(IpcMessage){.type = IPC_CANCEL, .session = s->id, .request = number});
 }

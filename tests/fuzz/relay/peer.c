@@ -233,7 +233,7 @@ void peer_end(size_t n, bool fail)
                 return;
         p->close_sent = true;
         if (fail)
-                sim.sockets[n].failed = true;
+                sim_fail(n);
         else
                 sim.sockets[n].ended = true;
 }
@@ -264,7 +264,8 @@ static void on_message(Peer *p)
                 memcpy(peers.pending[peers.n_pending++ % PENDING], m->link_id, LINK_ID_CHARS + 1);
                 break;
         case CONTROL_RELAYING:
-                CHECK(p->wild || strcmp(m->link_id, p->link_id) == 0);
+                CHECK(strlen(m->link_id) == LINK_ID_CHARS);
+                memcpy(p->link_id, m->link_id, sizeof(p->link_id));
                 p->spliced = true;
                 p->other = find_other(p);
                 break;
@@ -404,6 +405,24 @@ static void on_head_bytes(size_t n, const uint8_t *data, size_t len)
         buf_done(&p->head);
 }
 
+/* The relay has closed it: its place is free for another, unless the other end has still to be
+ * judged by what this one has sent. */
+static void give_up_place(size_t n)
+{
+        Peer *p = &peers.peers[n];
+
+        if (p->other && p->other->other == p && !sim_at_end((size_t)(p->other - peers.peers)))
+                return;
+        for (size_t i = 0; i < PEERS; i++)
+                if (peers.peers[i].other == p)
+                        peers.peers[i].other = NULL;
+        buf_done(&sim.sockets[n].in);
+        buf_done(&sim.sockets[n].out);
+        sim.sockets[n].in_use = sim.sockets[n].closing != NULL;
+        if (!sim.sockets[n].in_use)
+                forget(p);
+}
+
 void peer_take(size_t n, size_t len)
 {
         Peer *p = &peers.peers[n];
@@ -421,18 +440,10 @@ void peer_take(size_t n, size_t len)
         }
         if (!sim_at_end(n))
                 return;
-        if (!sim.sockets[n].conn) { /* the place is free for another */
-                for (size_t i = 0; i < PEERS; i++)
-                        if (peers.peers[i].other == p)
-                                peers.peers[i].other = NULL;
-                buf_done(&sim.sockets[n].in);
-                buf_done(&sim.sockets[n].out);
-                sim.sockets[n].in_use = sim.sockets[n].closing != NULL;
-                if (!sim.sockets[n].in_use)
-                        forget(p);
-        } else if (p->answers) {
+        if (!sim.sockets[n].conn)
+                give_up_place(n);
+        else if (p->answers)
                 peer_end(n, false);
-        }
 }
 
 void peers_take_all(void)

@@ -299,6 +299,9 @@ void socket_close(Conn *c, void (*func)(Conn *c))
 {
         SimSocket *s = socket_of(c);
 
+        /* An end of a link whose socket has failed is read out, even so. */
+        CHECK(!s->failed || s->failed_msec < sim.now_msec || s->in_off == s->in.len ||
+              !c->spliced || c->close_code || sim.starved);
         s->closing = c;
         s->on_closed = func;
         s->conn = NULL;
@@ -317,6 +320,12 @@ void sim_open(size_t n, Relay *r, uint8_t ip)
         *s = (SimSocket){.in_use = true, .chunk = SIZE_MAX, .cap = 64 * 1024};
         s->in_use =
                 conn_new(r, FD_BASE + (int)n, (const struct sockaddr *)&in) == 0; /* or refused */
+}
+
+void sim_fail(size_t n)
+{
+        sim.sockets[n].failed = true;
+        sim.sockets[n].failed_msec = sim.now_msec;
 }
 
 bool sim_feed(size_t n, const void *p, size_t len)

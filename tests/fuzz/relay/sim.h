@@ -22,6 +22,7 @@ typedef struct SimSocket {
         Buf out;
         size_t cap; /* of out */
         bool ended, failed;
+        uint64_t failed_msec;
         bool shut; /* by the relay */
         void (*on_closed)(Conn *c);
         Conn *closing;
@@ -47,6 +48,8 @@ void sim_done(void);
 
 /* A new connection in a free socket. */
 void sim_open(size_t n, Relay *r, uint8_t ip);
+/* The connection is reset, behind the bytes that were sent. */
+void sim_fail(size_t n);
 /* Bytes from the peer. false: the buffer is full, nothing was taken. */
 bool sim_feed(size_t n, const void *p, size_t len);
 /* The peer takes up to len bytes; they are dropped from the socket. Returns how many. */
