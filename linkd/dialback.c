@@ -71,8 +71,10 @@ void dialback_end_for(Host *h, const Invitation *i, const Dialback *except)
 
 static void drop(Dialback *d, const char *why)
 {
-        log_info("host %s: link %s at %s: %s", d->uplink->host->name, d->link_id, d->uplink->url,
-                 why);
+        Uplink *u = d->uplink;
+
+        log_limited(&u->link_log, uv_now(u->host->agent->loop), LOG_LEVEL_INFO,
+                    "host %s: link %s at %s: %s", u->host->name, d->link_id, u->url, why);
         dialback_free(d);
 }
 

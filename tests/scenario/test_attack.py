@@ -2,9 +2,11 @@
 """What others may try against linkd: local users, devices, hosts, relays. Real programs, real sockets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import struct
 import sys
@@ -250,6 +252,39 @@ class Written(Attack):
 
         self.call(resume())
         self.assertEqual(app.until(RESULT, ERROR, request=7)[0], RESULT)
+
+
+class Logs(Attack):
+    """Lines that somebody outside can cause without end."""
+
+    LINES = 30  # LOG_LIMIT_LINES
+
+    def count(self, agent, pattern):
+        return sum(bool(re.search(pattern, line)) for line in agent.lines if line)
+
+    def test_links_of_a_relay(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+
+        async def drop_links():
+            for _ in range(self.LINES + 70):
+                s = await relay.link()
+                await s.send("no frame of a handshake")  # linkd hangs up
+                with contextlib.suppress(ws.Closed):
+                    await s.recv()
+                s.abort()
+
+        self.call(drop_links())
+        self.assertEqual(self.count(home, "^info: .*: link link-|a link was dropped"), self.LINES)
+
+    def test_applications_that_break_the_rules(self):
+        a = self.agent("a")
+        for _ in range(self.LINES + 70):
+            app = App(a, hello=False)
+            app.send(CALL, text("status"), request=1)
+            self.assertEqual(word(app.next()), "protocol")
+            app.close()
+        self.assertEqual(self.count(a, "closing an application's connection"), self.LINES)
 
 
 if __name__ == "__main__":
