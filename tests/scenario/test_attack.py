@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import World  # noqa: E402
 
-from linkv1 import header, spake2, ws  # noqa: E402
+from linkv1 import client, header, spake2, ws  # noqa: E402
 from linkv1.codec import unb64u  # noqa: E402
 
 HELLO, ERROR, CALL, RESULT = 0x01, 0x02, 0x03, 0x04
@@ -215,6 +215,62 @@ class State(World):
             self.assertEqual(victim.read_text(), "mine")
             self.assertFalse(os.path.lexists(tmp))
             self.a.ctl("uplink", "remove", "ws://127.0.0.1:1")
+
+
+class Guesses(Attack):
+    """The five guesses of a code."""
+
+    GUESSES = 5
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.agent("home")
+        self.relay = self.own_relay(self.home)
+        self.invitation = self.home.json("invite")
+        self.head = header.Header(header.PAIR, code_id=unb64u(self.invitation["codeId"])).encode()
+
+    def in_flight(self, n):
+        self.home.until(f"{n} attempts", lambda: self.home.json("invitations")[0]["inFlight"] == n)
+
+    def hold(self, frames):
+        """A link on which so many frames of a pairing were sent."""
+        async def send():
+            s = await self.relay.link()
+            await s.send(self.head)
+            if frames > 1:
+                await s.send(spake2.Side("WRONG2", self.head, client=True).share)
+                await s.recv()  # pB
+            return s
+
+        return self.call(send())
+
+    def pair(self):
+        address = self.home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await self.relay.link()
+            _, session = await client.pair_on(s, address, self.invitation["code"],
+                                              unb64u(self.invitation["codeId"]))
+            session.drop()
+
+        self.call(pair())
+
+    def test_silent_attempts_give_way(self):
+        for n in range(self.GUESSES):
+            self.hold(frames=1)
+            self.in_flight(n + 1)
+        self.pair()
+        self.home.wait_line("link link-1 at .*gives its place")
+        self.assertEqual(len(self.home.json("devices")), 1)
+
+    def test_answered_attempts_keep_their_place(self):
+        held = [self.hold(frames=2) for _ in range(self.GUESSES)]
+        self.in_flight(self.GUESSES)
+        with self.assertRaises((ws.Closed, client.HandshakeFailed)):
+            self.pair()
+        self.in_flight(self.GUESSES)
+        for s in held:
+            s.abort()
 
 
 class Written(Attack):
