@@ -21,8 +21,11 @@ struct IpcConn {
         unsigned access; /* Access bits */
         uid_t uid;
         bool hello_done, closing, reading;
+        bool starved; /* a large frame waits until others have ended: see IPC_IN_UID_BYTES_MAX */
         uint32_t frame_max; /* largest length that the application takes */
-        Timer *timer;       /* goes on reading, or while closing: ends it */
+        Timer *timer;       /* waits for HELLO; goes on reading; while closing: ends it */
+        Timer *frame_timer; /* until a large frame must be whole */
+        size_t set_aside;   /* for that frame; 0: none */
         Buf in;             /* what was read and is not a whole frame yet */
         Buf out;            /* waits for the write in flight */
         Buf writing;        /* in flight */

@@ -60,9 +60,21 @@ enum {
 
         /* IPC. */
         IPC_CONNECTIONS_MAX = 512,
+        IPC_CONNECTIONS_RESERVED = 32, /* of these, for root and the agent's own user */
+        IPC_CONNECTIONS_UID_MAX =
+                128,             /* of any other user: it takes four of them to fill the rest */
         IPC_SESSIONS_MAX = 256,  /* that one connection opens; incoming ones count for the host */
         IPC_REQUESTS_MAX = 1024, /* unanswered, of one connection */
         IPC_HELLO_MAX = 4096,    /* bytes before the hello */
+        IPC_HELLO_MSEC = 10000,  /* until it: a connection that says nothing takes a place */
+        /* Frames that have begun and are not whole. Small ones are bounded by the connections; for
+         * a larger one its whole length is set aside before it is read on: four of the largest for
+         * each user, sixteen for all but root and the agent's own user. */
+        IPC_FRAME_SMALL_BYTES = 64 * 1024,
+        IPC_IN_UID_BYTES_MAX = 4 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_IN_BYTES_MAX = 16 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_FRAME_MSEC =
+                30000, /* a large frame must be whole by then, unless linkd does not read */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
         IPC_OUT_HIGH_BYTES = 1024 * 1024, /* above it the connection's sessions are not read */
         /* Above it the connection is not read: more than sessions alone can reach, with the largest

@@ -7,11 +7,13 @@ import json
 import os
 import pathlib
 import re
+import select
 import socket
 import struct
 import sys
 import threading
 import time
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -215,6 +217,105 @@ class State(World):
             self.assertEqual(victim.read_text(), "mine")
             self.assertFalse(os.path.lexists(tmp))
             self.a.ctl("uplink", "remove", "ws://127.0.0.1:1")
+
+
+class Frames(World):
+    """Frames of the IPC that begin and never end."""
+
+    def begin(self, agent, sent):
+        """A CALL of 16 MiB of which so many bytes are sent."""
+        app = App(agent)
+        whole = frame(CALL, text("status") + b" " * (16 * MIB - 22) + b"{}", request=1)
+        app.socket.setblocking(False)
+        self.addCleanup(app.close)
+        app.rest = memoryview(whole)
+        self.push(app, sent)
+        return app
+
+    def push(self, app, n):
+        """Sends up to n bytes more; how many linkd took (it reads, or the kernel's buffer took them)."""
+        taken = 0
+        while taken < n:
+            if not select.select([], [app.socket], [], 2)[1]:
+                break
+            part = app.socket.send(app.rest[:n - taken])
+            app.rest = app.rest[part:]
+            taken += part
+        return taken
+
+    def test_a_user_has_room_for_four(self):
+        a = self.agent("a")
+        begun = [self.begin(a, MIB) for _ in range(4)]
+        fifth = self.begin(a, 0)
+        self.assertLess(self.push(fifth, 2 * MIB), 2 * MIB)  # it waits in its write
+        App(a).status()  # and nobody else does
+        first = begun[0]
+        self.push(first, len(first.rest))
+        first.socket.setblocking(True)
+        self.assertEqual(first.next()[0], RESULT)
+        self.push(fifth, len(fifth.rest))
+        self.assertEqual(len(fifth.rest), 0)
+        fifth.socket.setblocking(True)
+        self.assertEqual(fifth.next()[0], RESULT)
+
+    def test_one_that_goes_makes_room(self):
+        a = self.agent("a")
+        begun = [self.begin(a, MIB) for _ in range(4)]
+        fifth = self.begin(a, MIB)
+        begun[2].close()
+        self.push(fifth, len(fifth.rest))
+        self.assertEqual(len(fifth.rest), 0)
+
+    def test_nothing_is_waited_for_without_end(self):
+        a = self.agent("a")
+        silent = App(a, hello=False)
+        half = App(a, hello=False)
+        half.socket.sendall(HELLO_FRAME[:-1])
+        begun = self.begin(a, MIB)
+        begun.socket.setblocking(True)
+        begun.socket.settimeout(agentkit.LIMIT_SEC)
+        for app in (silent, half, begun):
+            got = app.next()
+            self.assertEqual((got[0], word(got)), (ERROR, "timeout"))
+            with self.assertRaises(EOFError):
+                app.next()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root, to be somebody else")
+class Members(Attack):
+    """A member of the socket's group."""
+
+    def setUp(self):
+        super().setUp()
+        os.chmod(self.directory, 0o755)
+
+    @contextlib.contextmanager
+    def member(self, uid):
+        os.seteuid(uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    def test_root_has_a_place(self):
+        a = self.agent("a")
+        apps = []
+        refused = {}
+        for uid in range(65530, 65535):
+            for n in range(128 + 1):
+                with self.member(uid):
+                    apps.append(App(a, hello=False))
+                if n == 128 or len(apps) > 512 - 32:
+                    got = apps.pop().next()
+                    self.assertEqual((got[0], word(got)), (ERROR, "tooMany"))
+                    refused[uid] = n
+                    break
+        self.assertEqual(list(refused.values()), [128, 128, 128, 480 - 3 * 128, 0])
+        a.json("status")
+        for app in apps:
+            app.close()
+        with self.member(65534):
+            App(a).close()
 
 
 class Guesses(Attack):
