@@ -118,6 +118,16 @@ static void on_state(linkipc_session *s, int state, void *userdata)
         }
 }
 
+static void on_notify(linkipc *l, const char *topic, const char *json, size_t len, void *userdata)
+{
+        Listener *me = userdata;
+
+        (void)l; /* known already */
+        (void)len;
+        if (me->status < 0)
+                me->status = agent_unserved(me->cli, topic, json);
+}
+
 static void on_served(linkipc *l, const linkipc_result *result, void *userdata)
 {
         Listener *me = userdata;
@@ -191,6 +201,7 @@ static int start(Listener *me, linkipc *l, linkipc_session **ret)
                                     strerror(-r));
         linkipc_on_event(l, on_event, me);
         linkipc_on_state(l, on_state, me);
+        linkipc_on_notify(l, on_notify, me);
         if (host)
                 r = linkipc_serve_async(l, host, LINKIPC_EVENTS, on_served, me, NULL);
         else

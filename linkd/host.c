@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "liblinkproto/b64u.h"
+#include "limits.h"
 #include "log.h"
 
 /* ---- identity ---- */
@@ -78,9 +79,17 @@ static void link_host(Host *h)
 
 int host_create(Host **ret, Agent *a, const char *name)
 {
-        Host *h = host_alloc(a);
+        unsigned n = 0;
+        Host *h;
         int r;
 
+        if (agent_find_host(a, name, strlen(name)))
+                return -EEXIST;
+        for (h = a->hosts; h; h = h->next)
+                n++;
+        if (n >= HOSTS_MAX)
+                return -EUSERS;
+        h = host_alloc(a);
         if (!h)
                 return -ENOMEM;
         h->record = store_new_id();
@@ -180,6 +189,51 @@ Host *host_free(Host *h)
         secret_object_free(h->keys);
         free(h);
         return NULL;
+}
+
+static int remove_records(Host *h)
+{
+        _cleanup_(freep) RecordId *ids = calloc(h->n_devices + 1, sizeof(*ids));
+        size_t n = 0;
+        int r;
+
+        if (!ids)
+                return -ENOMEM;
+        for (const Device *d = h->devices; d; d = d->next)
+                ids[n++] = d->record;
+        r = store_remove_all(h->agent->store, RECORD_DEVICE, ids, n);
+        if (r == 0)
+                r = store_remove(h->agent->store, RECORD_HOST, &h->record);
+        return r;
+}
+
+int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
+{
+        Agent *a = h->agent;
+        HostServer *next;
+        int r = remove_records(h);
+
+        if (r < 0)
+                return r;
+        *ret_devices = h->n_devices;
+        *ret_sessions = h->n_sessions;
+        log_info("host %s: removed, with %u devices", h->name, h->n_devices);
+        for (Host **at = &a->hosts; *at; at = &(*at)->next)
+                if (*at == h) {
+                        *at = h->next;
+                        break;
+                }
+        while (h->sessions) {
+                conduit_kill_session(h->sessions->conduit);
+                host_end_session(h->sessions, "closed", "the host was removed");
+        }
+        for (HostServer *server = h->servers; server; server = next) {
+                next = server->next;
+                server->ops->on_host_removed(server);
+        }
+        host_free(h);
+        agent_note_last_seen(a);
+        return 0;
 }
 
 /* ---- uplinks ---- */

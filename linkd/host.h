@@ -47,6 +47,8 @@ typedef struct HostServerOps {
         /* It ends; its conduit is gone already. */
         void (*on_session_ended)(HostServer *server, HostSession *s, const char *word,
                                  const char *message);
+        /* The host itself is being removed: its sessions have ended. The server may be freed. */
+        void (*on_host_removed)(HostServer *server);
 } HostServerOps;
 
 struct HostServer {
@@ -74,12 +76,18 @@ struct Host {
         HostServer *servers;
 };
 
-/* A new identity, stored. 0 or negative errno. */
+/* A new identity, stored. name: checked. 0; -EEXIST; -EUSERS: HOSTS_MAX; or what the store says. */
 int host_create(Host **ret, Agent *a, const char *name) _must_use_;
 /* From its record. -EBADMSG: not a host record. */
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Host *host_free(Host *h);
 const char *host_address(const Host *h);
+
+/* Removes an identity from disk and memory with its devices, and ends its sessions at once; h is
+ * gone then. Its devices go first: a crash in the middle leaves a host with fewer devices, never
+ * devices without a host. *ret_devices, *ret_sessions: how many there were. 0, or what the store
+ * says: then it is still there. */
+int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_use_;
 
 /* Adds or removes an uplink, stored and started. url normalized. 0; -EEXIST; -ENOENT; -EUSERS; or
  * what the store says. */

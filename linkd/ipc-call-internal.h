@@ -1,5 +1,6 @@
 /* What the files of CALL share: ipc-call.c (parameters, dispatch), ipc-call-status.c,
- * ipc-call-host.c (uplinks, invitations, devices) and ipc-call-peer.c (pairing, peers). */
+ * ipc-call-identity.c (hosts), ipc-call-host.c (uplinks, invitations, devices) and ipc-call-peer.c
+ * (pairing, peers). */
 #pragma once
 
 #include "host.h"
@@ -41,6 +42,8 @@ void call_add_uplinks(Buf *out, const Host *h);
 /* One a method. */
 void call_status(Call *call);
 void call_host_list(Call *call);
+void call_host_add(Call *call);
+void call_host_remove(Call *call);
 void call_peers(Call *call);
 void call_uplink_list(Call *call);
 void call_uplink_add(Call *call);

@@ -27,6 +27,7 @@ static void add_hosts(Buf *out, const Agent *a)
                 buf_add_str(out, "{");
                 buf_json_member_str(out, "name", h->name);
                 buf_json_member_str(out, "address", host_address(h));
+                call_add_time(out, "createdAt", h->created_at);
                 call_add_uplinks(out, h);
                 buf_json_member_int(out, "devices", h->n_devices);
                 buf_json_member_int(out, "invitations", invitations);
@@ -75,13 +76,14 @@ static void add_peers(Buf *out, const Agent *a)
         buf_add_str(out, "]");
 }
 
-static void add_session(Buf *out, const char *side, const char *name, const char *state,
-                        time_t since, const Conduit *conduit)
+static void add_session(Buf *out, const char *side, const char *name, const char *host,
+                        const char *state, time_t since, const Conduit *conduit)
 {
         buf_json_comma(out);
         buf_add_str(out, "{");
         buf_json_member_str(out, "side", side);
         buf_json_member_str(out, "name", name);
+        buf_json_member_str(out, "host", host);
         buf_json_member_str(out, "state", state);
         call_add_time(out, "since", since);
         buf_json_member_int(out, "requests", conduit ? conduit_n_pending(conduit) : 0);
@@ -97,13 +99,13 @@ static void add_sessions(Buf *out, Agent *a)
         buf_add_str(out, "[");
         for (Peer *p = a->peers; p; p = p->next)
                 for (const PeerLink *l = p->links; l; l = l->next)
-                        add_session(out, "peer", p->name, link_states[l->state], l->since,
+                        add_session(out, "peer", p->name, NULL, link_states[l->state], l->since,
                                     l->conduit);
         for (Host *h = a->hosts; h; h = h->next)
                 for (const HostSession *s = h->sessions; s; s = s->next) {
                         const Device *d = host_find_device(h, s->key_id);
-                        add_session(out, "device", d ? d->label : "", "connected", s->since,
-                                    s->conduit);
+                        add_session(out, "device", d ? d->label : "", h->name, "connected",
+                                    s->since, s->conduit);
                 }
         buf_add_str(out, "]");
 }

@@ -122,6 +122,8 @@ static const struct {
 } methods[] = {
         {"status", ACCESS_READ, call_status},
         {"host.list", ACCESS_READ, call_host_list},
+        {"host.add", ACCESS_ADMINISTER, call_host_add},
+        {"host.remove", ACCESS_ADMINISTER, call_host_remove},
         {"uplink.add", ACCESS_ADMINISTER, call_uplink_add},
         {"uplink.remove", ACCESS_ADMINISTER, call_uplink_remove},
         {"uplink.list", ACCESS_READ, call_uplink_list},

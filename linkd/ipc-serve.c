@@ -59,11 +59,6 @@ static void on_host_session_ended(HostServer *server, HostSession *h, const char
                 ipc_session_end(s, word, message);
 }
 
-static const HostServerOps server_ops = {
-        .on_session = on_host_session,
-        .on_session_ended = on_host_session_ended,
-};
-
 /* Lets a host go; its sessions live on without this application. */
 static void serve_end(IpcServe *serve)
 {
@@ -83,6 +78,31 @@ static void serve_end(IpcServe *serve)
         }
         free(serve);
 }
+
+static void on_host_removed(HostServer *server)
+{
+        IpcServe *serve = container_of(server, IpcServe, server);
+        Buf info = {};
+
+        buf_add_str(&info, "{");
+        buf_json_member_str(&info, "host", server->host->name);
+        buf_json_member_str(&info, "word", "noSuchHost");
+        buf_json_member_str(&info, "message", "the host was removed");
+        buf_add_str(&info, "}");
+        if (buf_ok(&info) == 0)
+                ipc_conn_send(serve->conn,
+                              &(IpcMessage){.type = IPC_NOTIFY,
+                                            .name = ipc_str("unserved"),
+                                            .json = {.p = (char *)info.data, .n = info.len}});
+        buf_done(&info);
+        serve_end(serve);
+}
+
+static const HostServerOps server_ops = {
+        .on_session = on_host_session,
+        .on_session_ended = on_host_session_ended,
+        .on_host_removed = on_host_removed,
+};
 
 static IpcServe *find_serve(IpcConn *c, const Host *h)
 {

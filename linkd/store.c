@@ -527,14 +527,20 @@ int store_write(Store *s, RecordKind kind, const RecordId *id, const char *text,
         return write_atomic(s, name, data, size, true);
 }
 
+int store_remove_all(Store *s, RecordKind kind, const RecordId *ids, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                char name[FILE_NAME_MAX];
+                file_name(kind, &ids[i], name);
+                if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
+                        return -errno;
+        }
+        return fsync(s->dir_fd) < 0 ? -errno : 0;
+}
+
 int store_remove(Store *s, RecordKind kind, const RecordId *id)
 {
-        char name[FILE_NAME_MAX];
-
-        file_name(kind, id, name);
-        if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
-                return -errno;
-        return fsync(s->dir_fd) < 0 ? -errno : 0;
+        return store_remove_all(s, kind, id, 1);
 }
 
 int store_write_plain(Store *s, const char *name, const char *text, size_t len)

@@ -28,7 +28,7 @@ class Usage(Case):
     def test_help(self):
         found = verbs()
         self.assertEqual(sorted(found), sorted(
-            ['status', 'host list', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
+            ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
              'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'call', 'send', 'listen', 'serve',
              'completion']))
         for name, text in found.items():
