@@ -18,7 +18,7 @@ static int run_host_show(Cli *cli)
         static const Field fields[] = {{"name", "name"},         {"address", "address"},
                                        {"created", "createdAt"}, {"devices", "devices"},
                                        {"sessions", "sessions"}, {"invitations", "invitations"},
-                                       {"served", "served"}};
+                                       {"served", "served"},     {"recovery", "recovery"}};
         static const Field uplinks[] = {
                 {"RELAY", "url"}, {"STATE", "state"}, {"SINCE", "since"}, {"CAUSE", "cause"}};
         const char *name = cli->args[0] ? cli->args[0] : "default";

@@ -121,13 +121,16 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
         memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
         memcpy(d->token, c->token, TOKEN_BYTES);
         d->created_at = d->last_seen_at = time(NULL);
-        if (by->has_code_id)
+        if (!by)
+                strcpy(d->admitted_by, "recovery"); /* fits; no code id is so short */
+        else if (by->has_code_id)
                 b64u_encode(by->code_id, CODE_ID_BYTES, d->admitted_by);
-        if (by->label[0])
+        if (by && by->label[0])
                 memcpy(d->label, by->label, sizeof(d->label));
         else
-                (void)snprintf(d->label, sizeof(d->label), "device-%02x%02x%02x", d->key_id[0],
-                               d->key_id[1], d->key_id[2]);
+                (void)snprintf(d->label, sizeof(d->label), "%s-%02x%02x%02x",
+                               by ? "device" : "recovered", d->key_id[0], d->key_id[1],
+                               d->key_id[2]);
         r = save(h, d);
         if (r < 0) {
                 /* In case only the last sync failed: the client will not hear of this device. */

@@ -38,8 +38,8 @@ static int derive(Host *h)
         return 0;
 }
 
-/* The record: {"name","staticPrivate","createdAt","uplinks":[url]}. */
-static int save(Host *h)
+/* The record: {"name","staticPrivate","createdAt","recovery":key?,"uplinks":[url]}. */
+int host_save(Host *h)
 {
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         Buf b = {};
@@ -52,6 +52,8 @@ static int save(Host *h)
         buf_json_member_str(&b, "name", h->name);
         buf_json_member_str(&b, "staticPrivate", key);
         buf_json_member_int(&b, "createdAt", h->created_at);
+        if (h->recovery_key)
+                buf_json_member_str(&b, "recovery", (const char *)h->recovery_key->data);
         buf_json_name(&b, "uplinks");
         buf_add_str(&b, "[");
         for (const Uplink *u = h->uplinks; u; u = u->next) {
@@ -100,7 +102,7 @@ int host_create(Host **ret, Agent *a, const char *name)
                 r = derive(h);
         } while (r == 0 && host_address(h)[0] == '-');
         if (r == 0)
-                r = save(h);
+                r = host_save(h);
         if (r < 0) {
                 host_free(h);
                 return r;
@@ -129,9 +131,25 @@ static int load_uplinks(Host *h, JsonSlice list)
         return 0;
 }
 
+/* Absent: recovery is disabled. */
+static int load_recovery(Host *h, JsonSlice v)
+{
+        char text[64];
+        size_t n;
+
+        if (!v.p)
+                return 0;
+        if (json_str_copy(v, text, sizeof(text), &n) < 0 || n == 0)
+                return -EBADMSG;
+        h->recovery_key = secret_copy(text, n);
+        sodium_memzero(text, sizeof(text));
+        return h->recovery_key ? 0 : -ENOMEM;
+}
+
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
 {
-        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks"};
+        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks",
+                                            "recovery"};
         JsonSlice v[ELEMENTSOF(names)];
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         int64_t created;
@@ -155,6 +173,8 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         }
         if (r == 0)
                 r = load_uplinks(h, v[3]);
+        if (r == 0)
+                r = load_recovery(h, v[4]);
         if (r == 0 && agent_find_host(a, h->name, strlen(h->name)))
                 r = -EBADMSG; /* a copy of a record: two hosts of a name cannot be told apart */
         if (r < 0) {
@@ -186,6 +206,7 @@ Host *host_free(Host *h)
                 h->devices = d->next;
                 secret_object_free(d);
         }
+        secret_free(h->recovery_key);
         secret_object_free(h->keys);
         free(h);
         return NULL;
@@ -260,7 +281,7 @@ int host_add_uplink(Host *h, const char *url)
         r = uplink_new(at, h, url);
         if (r < 0)
                 return r;
-        r = save(h);
+        r = host_save(h);
         if (r < 0) {
                 *at = uplink_free(*at);
                 return r;
@@ -278,7 +299,7 @@ int host_remove_uplink(Host *h, const char *url)
                 if (strcmp(u->url, url) != 0)
                         continue;
                 *at = u->next;
-                r = save(h);
+                r = host_save(h);
                 if (r < 0) {
                         *at = u;
                         return r;

@@ -19,7 +19,8 @@ struct Device {
         uint8_t key_id[KEY_ID_BYTES];
         uint8_t token[TOKEN_BYTES];
         char label[NAME_MAX_BYTES + 1];
-        char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one */
+        char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one, or
+                                 "recovery" */
         time_t created_at, last_seen_at;
 };
 
@@ -74,6 +75,8 @@ struct Host {
         unsigned n_sessions;
         uint64_t last_session_number;
         HostServer *servers;
+        Secret *recovery_key; /* NULL: recovery is disabled */
+        unsigned recoveries_in_flight;
 };
 
 /* A new identity, stored. name: checked. 0; -EEXIST; -EUSERS: HOSTS_MAX; or what the store says. */
@@ -81,6 +84,8 @@ int host_create(Host **ret, Agent *a, const char *name) _must_use_;
 /* From its record. -EBADMSG: not a host record. */
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Host *host_free(Host *h);
+/* Writes the record. */
+int host_save(Host *h) _must_use_;
 const char *host_address(const Host *h);
 
 /* Removes an identity from disk and memory with its devices, and ends its sessions at once; h is
@@ -88,6 +93,13 @@ const char *host_address(const Host *h);
  * devices without a host. *ret_devices, *ret_sessions: how many there were. 0, or what the store
  * says: then it is still there. */
 int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_use_;
+
+/* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
+int host_enable_recovery(Host *h) _must_use_;
+int host_disable_recovery(Host *h) _must_use_;
+/* A place for an attempt with it: false if it is disabled, or too many run. */
+bool host_reserve_recovery(Host *h);
+void host_refund_recovery(Host *h);
 
 /* Adds or removes an uplink, stored and started. url normalized. 0; -EEXIST; -ENOENT; -EUSERS; or
  * what the store says. */
@@ -97,7 +109,8 @@ unsigned host_n_uplinks(const Host *h);
 
 /* From a device record: *ret_host is found by the host's record id inside. */
 int host_load_device(Agent *a, const RecordId *id, const Secret *text) _must_use_;
-/* Stores a new device; it counts from when this returns 0. -EUSERS: too many. */
+/* Stores a new device; it counts from when this returns 0. by: the invitation, NULL: the recovery
+ * key. -EUSERS: too many. */
 int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_use_;
 /* A key id as text; it never begins with '-' when it is ours. */
 enum { KEY_ID_TEXT_BYTES = 23 };

@@ -71,3 +71,46 @@ void call_host_remove(Call *call)
         buf_json_member_int(&call->result, "devices", devices);
         buf_json_member_int(&call->result, "sessionsEnded", sessions);
 }
+
+/* ---- recovery ---- */
+
+void call_recovery_enable(Call *call)
+{
+        Host *h = call_param_host(call);
+        Buf *out = &call->result;
+        int r;
+
+        if (!h)
+                return;
+        r = host_enable_recovery(h);
+        if (r == 0)
+                r = buf_reserve(out, 8192); /* so that the key is not left behind when it grows */
+        if (r < 0) {
+                call_fail_errno(call, r);
+                return;
+        }
+        buf_json_member_str(out, "host", h->name);
+        buf_json_member_str(out, "address", host_address(h));
+        buf_json_member_str(out, "key", (const char *)h->recovery_key->data);
+        buf_json_name(out, "uplinks");
+        buf_add_str(out, "[");
+        for (const Uplink *u = h->uplinks; u; u = u->next) {
+                buf_json_comma(out);
+                buf_json_str(out, u->url, strlen(u->url));
+        }
+        buf_add_str(out, "]");
+}
+
+void call_recovery_disable(Call *call)
+{
+        Host *h = call_param_host(call);
+        int r;
+
+        if (!h)
+                return;
+        r = host_disable_recovery(h);
+        if (r < 0)
+                call_fail_errno(call, r);
+        else
+                buf_json_member_str(&call->result, "host", h->name);
+}

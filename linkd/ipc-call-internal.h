@@ -44,6 +44,8 @@ void call_status(Call *call);
 void call_host_list(Call *call);
 void call_host_add(Call *call);
 void call_host_remove(Call *call);
+void call_recovery_enable(Call *call);
+void call_recovery_disable(Call *call);
 void call_peers(Call *call);
 void call_uplink_list(Call *call);
 void call_uplink_add(Call *call);

@@ -127,11 +127,16 @@ void call_pair(Call *call)
         _cleanup_(freep) char *name = NULL;
         IpcConn *c = call->conn;
         IpcPairing *op;
+        bool recover;
         int r;
 
         if (call_param_str(call, "name", NAME_MAX_BYTES, &name) < 0 ||
-            param_invitation(call, &u) < 0)
+            call_param_bool(call, "recovery", &recover) < 0 || param_invitation(call, &u) < 0)
                 return;
+        if (recover && u.has_code_id) {
+                call_fail(call, "badRequest", "a recovery key has no code id");
+                return;
+        }
         if (name && name[0] && !name_is_valid(name)) {
                 call_fail(call, "badRequest",
                           "a name is at most 64 bytes of printable text, "
@@ -145,7 +150,7 @@ void call_pair(Call *call)
         }
         op->conn = c;
         op->request = call->request;
-        r = pairing_start(&op->pairing, call->agent, &u, name ? name : "", on_paired, op);
+        r = pairing_start(&op->pairing, call->agent, &u, recover, name ? name : "", on_paired, op);
         if (r < 0) {
                 free(op);
                 if (r == -EEXIST)

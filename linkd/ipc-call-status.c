@@ -33,6 +33,7 @@ static void add_hosts(Buf *out, const Agent *a)
                 buf_json_member_int(out, "invitations", invitations);
                 buf_json_member_int(out, "sessions", h->n_sessions);
                 buf_json_member_bool(out, "served", h->servers != NULL);
+                buf_json_member_bool(out, "recovery", h->recovery_key != NULL);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");

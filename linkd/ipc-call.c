@@ -124,6 +124,8 @@ static const struct {
         {"host.list", ACCESS_READ, call_host_list},
         {"host.add", ACCESS_ADMINISTER, call_host_add},
         {"host.remove", ACCESS_ADMINISTER, call_host_remove},
+        {"recovery.enable", ACCESS_ADMINISTER, call_recovery_enable},
+        {"recovery.disable", ACCESS_ADMINISTER, call_recovery_disable},
         {"uplink.add", ACCESS_ADMINISTER, call_uplink_add},
         {"uplink.remove", ACCESS_ADMINISTER, call_uplink_remove},
         {"uplink.list", ACCESS_READ, call_uplink_list},

@@ -15,6 +15,8 @@ enum {
         CODE_CHARS = 6, /* of a generated code: 30^6, five guesses: one in 145 million */
         CODE_FAILURES_MAX =
                 5, /* wrong confirmations that burn a code (PROTOCOL.md "Pairing rules") */
+        RECOVERY_KEY_BYTES = 16, /* 128 bits: not guessed, however often it is tried */
+        RECOVERIES_MAX = 5,   /* attempts with the recovery key at a time: as many as at a code */
         INVITE_TTL_SEC = 900, /* default */
         INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
 

@@ -109,8 +109,8 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
         pairing_free(p);
 }
 
-int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
-                  PairingFunc func, void *userdata)
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
+                  const char *name, PairingFunc func, void *userdata)
 {
         const Peer *same = peer_with_address(a, invitation->address);
         const Peer *named = agent_find_peer(a, name, strlen(name));
@@ -139,7 +139,7 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const ch
         r = p->n_uplinks < invitation->n_relays
                     ? -ENOMEM
                     : connector_pair(&p->connector, a, invitation->address, invitation->code,
-                                     invitation->has_code_id ? invitation->code_id : NULL,
+                                     invitation->has_code_id ? invitation->code_id : NULL, recover,
                                      p->uplinks, p->n_uplinks, on_result, p);
         if (r < 0) {
                 pairing_free(p);

@@ -11,9 +11,10 @@ typedef struct Pairing Pairing;
 typedef void (*PairingFunc)(void *userdata, Peer *peer, const char *word, const char *message);
 
 /* invitation: address, code, code id, relays (at least one), copied. name: "" for one of our own
- * making. 0; -EEXIST: another peer has that name; -EUSERS: too many peers; -ENOMEM. */
-int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
-                  PairingFunc func, void *userdata) _must_use_;
+ * making. recover: the code is the host's recovery key. 0; -EEXIST: another peer has that name;
+ * -EUSERS: too many peers; -ENOMEM. */
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
+                  const char *name, PairingFunc func, void *userdata) _must_use_;
 /* Gives up without a call. NULL is fine. */
 Pairing *pairing_free(Pairing *p);
 

@@ -2,7 +2,7 @@
 """What an agent can do beyond the main job: several hosts, recovery, expiry, credentials, usage, monitor,
 checks of state and configuration, doctor."""
 
-import json
+import asyncio
 import os
 import pathlib
 import sys
@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
+from linkv1 import client, header, host as v1_host, spake2  # noqa: E402
 
 
 class Hosts(World):
@@ -97,6 +98,113 @@ class Hosts(World):
         self.assertEqual(self.home.json("status")["problems"], [])
         self.assertEqual(self.home.json("devices", "work"), [])
         self.home.ctl("host", "remove", "work")
+
+
+class Recovery(World):
+    def setUp(self):
+        super().setUp()
+        self.net = self.relay()
+        self.home = self.agent("home")
+        self.home.ctl("uplink", "add", self.net.url)
+        self.home.wait_registered()
+        self.address = self.home.json("host", "show")["address"]
+
+    def pair(self, agent, key, *words):
+        return agent.json("pair", "--recovery", "--address", self.address, "--uplink", self.net.url, *words,
+                          stdin=key.encode())
+
+    def test_lets_in_again_and_again(self):
+        made = self.home.json("recovery", "enable")
+        self.assertRegex(made["key"], "^[A-Z2-7]{26}$")
+        self.assertEqual((made["address"], made["uplinks"]), (self.address, [self.net.url]))
+        for name in ("one", "two"):
+            self.pair(self.agent(name), made["key"] + "\n", "--name", "home")
+        devices = self.home.json("devices")
+        self.assertEqual([d["codeId"] for d in devices], ["recovery"] * 2)
+        self.assertTrue(all(d["label"].startswith("recovered-") for d in devices), devices)
+        # Across a restart, from a file, and after ten wrong keys.
+        self.home.stop()
+        self.ended(self.home)
+        self.home = self.agent("home")
+        self.home.wait_registered()
+        self.assertTrue(self.home.json("host", "show")["recovery"])
+        three = self.agent("three")
+        for _ in range(10):
+            with self.assertRaises(Failed) as caught:
+                self.pair(three, "A" * 26)
+            self.assertEqual(caught.exception.word, "wrongCode")
+        path = pathlib.Path(self.directory) / "key"
+        path.write_text(made["key"] + "\n")
+        self.pair(three, "", "--key-file", str(path))
+        self.assertEqual(len(self.home.json("devices")), 3)
+
+    def test_a_new_key_voids_the_old_one_and_disable_both(self):
+        old = self.home.json("recovery", "default", "enable")["key"]
+        new = self.home.json("recovery", "default", "enable")["key"]
+        laptop = self.agent("laptop")
+        with self.assertRaises(Failed):
+            self.pair(laptop, old)
+        self.pair(laptop, new)
+        self.home.ctl("recovery", "disable")
+        other = self.agent("other")
+        with self.assertRaises(Failed):
+            self.pair(other, new)
+        self.assertFalse(self.home.json("host", "show")["recovery"])
+        self.assertEqual(len(self.home.json("devices")), 1)  # who came by it stays
+
+    def test_the_key_is_neither_in_arguments_nor_on_disk_nor_in_a_log(self):
+        key = self.home.json("recovery", "enable")["key"]
+        laptop = self.agent("laptop")
+        for words in ((key,), ("--code", key)):
+            with self.assertRaises(Failed) as caught:
+                self.pair(laptop, "", *words)
+            self.assertEqual(caught.exception.status, 2)
+            self.assertNotIn(key, caught.exception.err)
+        for path in self.home.state.iterdir():
+            self.assertNotIn(key.encode(), path.read_bytes())
+        self.assertNotIn(key, self.home.output)
+
+    def test_attempts_at_a_time_are_bounded(self):
+        """Five that hang take all places; when they go, the key works as before."""
+        key = self.home.json("recovery", "enable")["key"]
+
+        async def hang():
+            sockets = []
+            for _ in range(5):
+                socket, _ = await client.splice(self.net.url, self.address)
+                head = header.Header(header.RECOVER).encode()
+                await socket.send(head)
+                await socket.send(spake2.Side(key, head, client=True).share)
+                await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)  # pB: it has its place
+                sockets.append(socket)
+            with self.assertRaises(client.Unreachable):  # closed before pB
+                await client.pair([self.net.url], self.address, key, recover=True)
+            for socket in sockets:
+                socket.abort()
+
+        asyncio.run(hang())
+        laptop = self.agent("laptop")
+        self.home.until("a place is free", lambda: self.tries(laptop, key))
+
+    def tries(self, agent, key):
+        try:
+            return self.pair(agent, key)
+        except Failed:
+            return None
+
+    def test_somebody_elses_host(self):
+        laptop = self.agent("laptop")
+
+        async def story():
+            host = await v1_host.Host([self.net.url]).start()
+            host.set_recovery("their own key")
+            try:
+                self.address = host.address
+                await asyncio.to_thread(self.pair, laptop, "their own key\n")
+            finally:
+                await host.stop()
+
+        asyncio.run(story())
 
 
 if __name__ == "__main__":
