@@ -144,9 +144,9 @@ static int give_secret(Dialback *d)
         case HEADER_RECONNECT:
                 memcpy(d->key_id, header->key_id, KEY_ID_BYTES);
                 device = host_find_device(h, header->key_id);
-                if (device)
+                if (device && !host_device_is_expired(device))
                         return handshake_host_give_token(d->handshake, device->token, now);
-                if (h->agent->n_unreadable_devices) {
+                if (!device && h->agent->n_unreadable_devices) {
                         drop(d,
                              "an unknown key id; not refused, since a device record is unreadable");
                         return -ECANCELED;
@@ -186,8 +186,8 @@ static int finish(Dialback *d)
         Ws *ws;
         int r;
 
-        if (!device) { /* revoked while the handshake ran */
-                drop(d, "the device was revoked");
+        if (!device || host_device_is_expired(device)) { /* while the handshake ran */
+                drop(d, "the device was revoked, or its time is over");
                 return -ECANCELED;
         }
         keys = secret_object_new(sizeof(*keys));
@@ -237,7 +237,7 @@ static int step(Dialback *d, int result)
                         drop(d, d->recovery ? "recovery: wrong key" : "pairing: wrong code");
                         return -ECANCELED;
                 case HANDSHAKE_REFUSED:
-                        drop(d, "refused: unknown or revoked key id");
+                        drop(d, "refused: unknown, revoked or expired key id");
                         return -ECANCELED;
                 case HANDSHAKE_BAD_PEER:
                         drop(d, "the client broke the handshake");

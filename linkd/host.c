@@ -15,6 +15,11 @@ const char *host_address(const Host *h)
         return h->keys->reg.address;
 }
 
+static void on_expiry_timer(void *userdata)
+{
+        host_check_expiry(userdata);
+}
+
 static Host *host_alloc(Agent *a)
 {
         Host *h = calloc(1, sizeof(*h));
@@ -23,10 +28,9 @@ static Host *host_alloc(Agent *a)
                 return NULL;
         h->agent = a;
         h->keys = secret_object_new(sizeof(*h->keys));
-        if (!h->keys) {
-                free(h);
-                return NULL;
-        }
+        h->expiry_timer = timer_new(a->loop, on_expiry_timer, h);
+        if (!h->keys || !h->expiry_timer)
+                return host_free(h);
         return h;
 }
 
@@ -206,6 +210,7 @@ Host *host_free(Host *h)
                 h->devices = d->next;
                 secret_object_free(d);
         }
+        timer_free(h->expiry_timer);
         secret_free(h->recovery_key);
         secret_object_free(h->keys);
         free(h);
@@ -399,6 +404,8 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
         log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
+        if (d->expires_at)
+                host_check_expiry(h);
         return 0;
 }
 

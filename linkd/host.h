@@ -22,6 +22,7 @@ struct Device {
         char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one, or
                                  "recovery" */
         time_t created_at, last_seen_at;
+        time_t expires_at; /* 0: never */
 };
 
 /* Keys of a host: a secret_object_new() object. */
@@ -77,6 +78,7 @@ struct Host {
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
         unsigned recoveries_in_flight;
+        Timer *expiry_timer; /* runs while a device that expires has a session */
 };
 
 /* A new identity, stored. name: checked. 0; -EEXIST; -EUSERS: HOSTS_MAX; or what the store says. */
@@ -116,6 +118,10 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_us
 enum { KEY_ID_TEXT_BYTES = 23 };
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES]);
 Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+/* Whether its time is over: it is refused then, as a revoked one is. */
+bool host_device_is_expired(const Device *d);
+/* Ends the sessions of devices whose time is over, and looks again in time. For host.c. */
+void host_check_expiry(Host *h);
 /* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many. */
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
 /* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */

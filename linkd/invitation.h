@@ -19,8 +19,9 @@ struct Invitation {
         uint8_t code_id[CODE_ID_BYTES];
         Secret *code;
         char label[NAME_MAX_BYTES + 1];
-        time_t expires_at;   /* as told to people */
-        int64_t closes_msec; /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
+        uint64_t device_ttl_sec; /* of the device that it admits; 0: for good */
+        time_t expires_at;       /* as told to people */
+        int64_t closes_msec;     /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
         Timer *timer;
         unsigned failures, in_flight;
 };

@@ -85,15 +85,24 @@ static void add_invitation(Buf *out, Host *h, const Invitation *i)
         call_add_time(out, "expiresAt", i->expires_at);
 }
 
-static int param_ttl(Call *call, int64_t *ret)
+static int param_seconds(Call *call, const char *name, int64_t max, const char *fault, int64_t *ret)
 {
-        JsonSlice v = call_param(call, "ttlSec");
+        JsonSlice v = call_param(call, name);
 
-        *ret = INVITE_TTL_SEC;
-        if (!v.p || (json_int64(v, ret) == 0 && *ret >= 1 && *ret <= INVITE_TTL_MAX_SEC))
+        if (!v.p || (json_int64(v, ret) == 0 && *ret >= 1 && *ret <= max))
                 return 0;
-        call_fail(call, "badRequest", "an invitation lives 1 second to 7 days");
+        call_fail(call, "badRequest", fault);
         return -EINVAL;
+}
+
+static int param_ttls(Call *call, int64_t *invitation, int64_t *device)
+{
+        int r = param_seconds(call, "ttlSec", INVITE_TTL_MAX_SEC,
+                              "an invitation lives 1 second to 7 days", invitation);
+
+        return r < 0 ? r
+                     : param_seconds(call, "deviceTtlSec", DEVICE_TTL_MAX_SEC,
+                                     "a device that expires lives 1 second to 366 days", device);
 }
 
 void call_invite(Call *call)
@@ -102,11 +111,12 @@ void call_invite(Call *call)
         _cleanup_(call_wipe_strp) char *code = NULL;
         Host *h = call_param_host(call);
         Invitation *i;
-        int64_t ttl;
+        int64_t ttl = INVITE_TTL_SEC, device_ttl = 0;
         bool no_id;
         int r;
 
-        if (!h || param_ttl(call, &ttl) < 0 || call_param_bool(call, "noId", &no_id) < 0 ||
+        if (!h || param_ttls(call, &ttl, &device_ttl) < 0 ||
+            call_param_bool(call, "noId", &no_id) < 0 ||
             call_param_str(call, "label", NAME_MAX_BYTES, &label) < 0 ||
             call_param_str(call, "code", INVITE_CODE_MAX, &code) < 0)
                 return;
@@ -122,6 +132,7 @@ void call_invite(Call *call)
                    0) {
                 call_fail_errno(call, r);
         } else {
+                i->device_ttl_sec = (uint64_t)device_ttl;
                 /* So that the code is not left behind when the buffer grows. */
                 if (buf_reserve(&call->result, 8192) < 0)
                         log_error("out of memory");
@@ -149,6 +160,10 @@ void call_invitations(Call *call)
                 call_add_time(out, "expiresAt", i->expires_at);
                 buf_json_member_int(out, "failures", i->failures);
                 buf_json_member_int(out, "inFlight", i->in_flight);
+                if (i->device_ttl_sec)
+                        buf_json_member_int(out, "deviceTtlSec", (int64_t)i->device_ttl_sec);
+                else
+                        buf_json_member_str(out, "deviceTtlSec", NULL);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");
@@ -205,6 +220,11 @@ void call_devices(Call *call)
                 else
                         buf_json_member_str(out, "lastSeenAt", NULL);
                 buf_json_member_str(out, "codeId", d->admitted_by[0] ? d->admitted_by : NULL);
+                if (d->expires_at)
+                        call_add_time(out, "expiresAt", d->expires_at);
+                else
+                        buf_json_member_str(out, "expiresAt", NULL);
+                buf_json_member_bool(out, "expired", host_device_is_expired(d));
                 buf_json_member_bool(out, "connected", host_device_sessions(h, d->key_id) > 0);
                 buf_add_str(out, "}");
         }

@@ -19,6 +19,9 @@ enum {
         RECOVERIES_MAX = 5,   /* attempts with the recovery key at a time: as many as at a code */
         INVITE_TTL_SEC = 900, /* default */
         INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
+        DEVICE_TTL_MAX_SEC = 366 * 24 * 3600, /* who wants more gives no end */
+        EXPIRY_CHECK_MSEC = 60000, /* how late a device's session may end when the clock was set, or
+                                      the machine has slept */
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
         CONNECT_MSEC = 8000,        /* name, TCP, TLS and upgrade together */

@@ -207,5 +207,41 @@ class Recovery(World):
         asyncio.run(story())
 
 
+class Devices(World):
+    def test_a_device_that_expires(self):
+        net = self.relay()
+        home, laptop = self.agent("home"), self.agent("laptop")
+        home.ctl("uplink", "add", net.url)
+        home.wait_registered()
+        self.fails("usage", home, "invite", "--device-ttl", "366.5d")
+        lasting = home.json("invite", "--label", "lasting")
+        laptop.ctl("pair", lasting["uri"], "--name", "lasting")
+        made = home.json("invite", "--label", "guest", "--device-ttl", "3s")
+        self.assertEqual([i["deviceTtlSec"] for i in home.json("invitations")], [3])
+        laptop.ctl("pair", made["uri"], "--name", "home")
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("revoked")  # its live session has ended, or it came too late for one
+        self.assertEqual(listener.process.wait(agentkit.LIMIT_SEC), 1)
+        self.ended(listener)
+        if "listening to home" in listener.output:
+            home.wait_line("the time of device guest is over; 1 sessions ended")
+        self.fails("revoked", laptop, "call", "home", "1")
+        first, guest = home.json("devices")
+        self.assertEqual((first["codeId"], first["expiresAt"], first["expired"]),
+                         (lasting["codeId"], None, False))
+        self.assertEqual((guest["codeId"], guest["expired"], guest["connected"]), (made["codeId"], True, False))
+        self.assertGreater(guest["expiresAt"], guest["createdAt"])
+        home.stop()
+        self.ended(home)
+        home = self.agent("home")
+        home.wait_registered()
+        self.fails("revoked", laptop, "call", "home", "1")
+        self.assertEqual([d["expired"] for d in home.json("devices")], [False, True])
+        with self.assertRaisesRegex(Failed, "no request handler"):
+            laptop.ctl("call", "lasting", "1")
+        home.ctl("revoke", "guest")
+        self.assertEqual(len(home.json("devices")), 1)
+
+
 if __name__ == "__main__":
     agentkit.main()
