@@ -40,21 +40,6 @@ static int check_usage(const Cli *cli)
         return EXIT_OK;
 }
 
-static json_t *uplinks_of(const Cli *cli)
-{
-        json_t *list = json_array();
-
-        for (size_t i = 0; list && i < cli->n_given; i++) {
-                if (strcmp(cli->given[i].option->name, "uplink") != 0)
-                        continue;
-                if (json_array_append_new(list, json_string(cli->given[i].value)) < 0) {
-                        json_decref(list);
-                        return NULL;
-                }
-        }
-        return list;
-}
-
 /* EXIT_OK (*ret may be NULL for want of memory), or what was told. */
 static int make_params(const Cli *cli, json_t **ret)
 {
@@ -74,8 +59,9 @@ static int make_params(const Cli *cli, json_t **ret)
         *ret = by_uri ? json_pack("{s:s, s:s?}", "uri", secret.p, "name", name)
                       : json_pack("{s:s, s:s, s:s?, s:o, s:s?, s:b}", "address",
                                   options_get(cli, "address"), "code", secret.p, "codeId",
-                                  options_get(cli, "code-id"), "uplinks", uplinks_of(cli), "name",
-                                  name, "recovery", recovery);
+                                  options_get(cli, "code-id"), "uplinks",
+                                  options_get_all(cli, "uplink"), "name", name, "recovery",
+                                  recovery);
         return EXIT_OK;
 }
 

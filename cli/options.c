@@ -225,6 +225,21 @@ const char *options_get(const Cli *cli, const char *name)
         return NULL;
 }
 
+json_t *options_get_all(const Cli *cli, const char *name)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; list && i < cli->n_given; i++) {
+                if (strcmp(cli->given[i].option->name, name) != 0)
+                        continue;
+                if (json_array_append_new(list, json_string(cli->given[i].value)) < 0) {
+                        json_decref(list);
+                        return NULL;
+                }
+        }
+        return list;
+}
+
 /* "12" or "1.5" in thousandths; *end is where it stops. False: no such number. */
 static bool parse_thousandths(const char *text, uint64_t *ret, const char **end)
 {

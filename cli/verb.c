@@ -6,15 +6,17 @@
 extern const Verb verb_status, verb_host_list, verb_host_show, verb_host_add, verb_host_remove,
         verb_uplink_add, verb_uplink_remove, verb_uplink_list, verb_recovery, verb_invite,
         verb_invitations, verb_uninvite, verb_pair, verb_devices, verb_revoke, verb_peers,
-        verb_peer_show, verb_peer_remove, verb_call, verb_send, verb_listen, verb_serve,
-        verb_completion, verb_names;
+        verb_peer_show, verb_peer_remove, verb_peer_rename, verb_peer_export, verb_peer_import,
+        verb_call, verb_send, verb_listen, verb_serve, verb_completion, verb_names;
 
 const Verb *const verbs[] = {
-        &verb_status,      &verb_host_add,      &verb_host_remove, &verb_host_list, &verb_host_show,
-        &verb_uplink_add,  &verb_uplink_remove, &verb_uplink_list, &verb_recovery,  &verb_invite,
-        &verb_invitations, &verb_uninvite,      &verb_pair,        &verb_devices,   &verb_revoke,
-        &verb_peers,       &verb_peer_show,     &verb_peer_remove, &verb_call,      &verb_send,
-        &verb_listen,      &verb_serve,         &verb_completion,  &verb_names,     NULL,
+        &verb_status,      &verb_host_add,    &verb_host_remove,   &verb_host_list,
+        &verb_host_show,   &verb_uplink_add,  &verb_uplink_remove, &verb_uplink_list,
+        &verb_recovery,    &verb_invite,      &verb_invitations,   &verb_uninvite,
+        &verb_pair,        &verb_devices,     &verb_revoke,        &verb_peers,
+        &verb_peer_show,   &verb_peer_remove, &verb_peer_rename,   &verb_peer_export,
+        &verb_peer_import, &verb_call,        &verb_send,          &verb_listen,
+        &verb_serve,       &verb_completion,  &verb_names,         NULL,
 };
 
 const VerbOption verb_global_options[] = {

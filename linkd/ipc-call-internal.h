@@ -57,3 +57,6 @@ void call_devices(Call *call);
 void call_revoke(Call *call);
 void call_pair(Call *call);
 void call_peer_remove(Call *call);
+void call_peer_rename(Call *call);
+void call_peer_export(Call *call);
+void call_peer_import(Call *call);

@@ -137,6 +137,9 @@ static const struct {
         {"revoke", ACCESS_ADMINISTER, call_revoke},
         {"peers", ACCESS_READ, call_peers},
         {"peer.remove", ACCESS_ADMINISTER, call_peer_remove},
+        {"peer.rename", ACCESS_ADMINISTER, call_peer_rename},
+        {"peer.export", ACCESS_ADMINISTER, call_peer_export},
+        {"peer.import", ACCESS_ADMINISTER, call_peer_import},
 };
 
 static void run(Call *call, CallFunc func)

@@ -155,6 +155,21 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
         return r;
 }
 
+int peer_rename(Peer *p, const char *name)
+{
+        char old[sizeof(p->name)];
+        int r;
+
+        memcpy(old, p->name, sizeof(old));
+        (void)snprintf(p->name, sizeof(p->name), "%s", name); /* checked by the caller */
+        r = save(p);
+        if (r < 0)
+                memcpy(p->name, old, sizeof(old));
+        else
+                log_info("peer %s: is called %s now", old, p->name);
+        return r;
+}
+
 static int load_uplinks(Peer *p, JsonSlice list)
 {
         JsonSlice url;

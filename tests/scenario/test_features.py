@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
-from linkv1 import client, header, host as v1_host, spake2  # noqa: E402
+from linkv1 import client, codec, credential, header, host as v1_host, spake2  # noqa: E402
 
 
 class Hosts(World):
@@ -241,6 +241,75 @@ class Devices(World):
             laptop.ctl("call", "lasting", "1")
         home.ctl("revoke", "guest")
         self.assertEqual(len(home.json("devices")), 1)
+
+
+class Peers(World):
+    def test_rename(self):
+        home, laptop, _ = self.paired(self.relay())
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        laptop.ctl("peer", "rename", "home", "castle")
+        laptop.wait_peer("castle", "connected")  # its sessions go on
+        self.assertEqual(laptop.ctl("call", "castle", "1"), "1\n")
+        self.fails("noSuchPeer", laptop, "call", "home", "1")
+        self.fails("noSuchPeer", laptop, "peer", "rename", "home", "x")
+        self.fails("badRequest", laptop, "peer", "rename", "castle", "@x")
+        laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
+        self.fails("exists", laptop, "peer", "rename", "home", "castle")
+        listener.stop()
+        self.ended(listener)
+        laptop.stop()
+        self.ended(laptop)
+        laptop = self.agent("laptop")
+        self.assertEqual(sorted(p["name"] for p in laptop.json("peers")), ["castle", "home"])
+
+    def test_a_credential_moves_to_another_agent(self):
+        net = self.relay()
+        home, laptop, _ = self.paired(net)
+        exported = laptop.ctl("peer", "export", "home")
+        self.assertRegex(exported, r"^[\w-]+\n$")
+        self.assertEqual(laptop.json("peer", "export", "home")["credential"], exported.strip())
+        laptop.ctl("peer", "remove", "home")
+        other = self.agent("other")
+        self.fails("badRequest", other, "peer", "import", "--uplink", net.url, stdin=exported[4:].encode())
+        made = other.json("peer", "import", "--uplink", net.url, "--name", "home", stdin=exported.encode())
+        self.assertEqual(made["uplinks"], [net.url])
+        self.assertEqual(other.ctl("call", "home", "1"), "1\n")
+        self.assertEqual(len(home.json("devices")), 1)
+        # Once more replaces; a name that another peer has is refused.
+        path = pathlib.Path(self.directory) / "credential"
+        path.write_text(exported)
+        self.assertEqual(other.json("peer", "import", str(path), "--uplink", net.url), made)
+        other.ctl("pair", self.invite_of_another_host(net), "--name", "else")
+        self.fails("exists", other, "peer", "import", str(path), "--uplink", net.url, "--name", "else")
+        self.assertEqual(len(other.json("peers")), 2)
+        self.assertNotIn(exported.strip(), other.output + laptop.output)
+
+    def invite_of_another_host(self, net):
+        castle = self.agent("castle")
+        castle.ctl("uplink", "add", net.url)
+        castle.wait_registered()
+        return castle.json("invite")["uri"]
+
+    def test_with_another_implementation(self):
+        net = self.relay()
+        home, laptop, _ = self.paired(net)
+        made = home.json("invite", "--label", "theirs")
+
+        async def story():
+            theirs, session = await client.pair(
+                [net.url], made["address"], made["code"], codec.unb64u(made["codeId"]))
+            await session.close()
+            ours = credential.decode((await asyncio.to_thread(laptop.ctl, "peer", "export", "home")).strip())
+            session = await client.reconnect([net.url], ours)
+            self.assertEqual(await session.request("ours"), "ours")
+            await session.close()
+            return theirs.encode()
+
+        text = asyncio.run(story())
+        laptop.ctl("peer", "import", "--uplink", net.url, "--name", "theirs", stdin=text.encode())
+        self.assertEqual(laptop.ctl("call", "theirs", "1"), "1\n")
+        self.assertEqual({d["label"]: d["connected"] for d in home.json("devices")}["theirs"], True)
 
 
 if __name__ == "__main__":
