@@ -11,6 +11,7 @@
 typedef struct Host Host;
 typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
+typedef struct Watcher Watcher;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -32,6 +33,7 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
+        Watcher *watchers;
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network

@@ -7,13 +7,14 @@
 #include "liblinkproto/b64u.h"
 #include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES])
 {
         b64u_encode(key_id, KEY_ID_BYTES, out);
 }
 
-Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
 {
         for (Device *d = h->devices; d; d = d->next)
                 if (memcmp(d->key_id, key_id, KEY_ID_BYTES) == 0)
@@ -147,6 +148,7 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
                 return r;
         }
         link_device(h, d);
+        watch_tell_device(h, d, "added");
         agent_note_last_seen(h->agent);
         log_info("host %s: paired with device %s", h->name, d->label);
         return 0;
@@ -168,6 +170,7 @@ void host_check_expiry(Host *h)
                 if (host_device_is_expired(d)) {
                         unsigned n = host_end_device_sessions(h, d->key_id, "revoked",
                                                               "the device's time is over");
+                        watch_tell_device(h, d, "expired");
                         log_info("host %s: the time of device %s is over; %u sessions ended",
                                  h->name, d->label, n);
                 } else {
@@ -196,6 +199,7 @@ int host_revoke(Host *h, Device *d, unsigned *ret_ended)
                         h->n_devices--;
                         break;
                 }
+        watch_tell_device(h, d, "revoked");
         secret_object_free(d);
         n = host_end_device_sessions(h, key_id, "revoked", "the device was revoked");
         agent_note_last_seen(h->agent);

@@ -174,7 +174,7 @@ static int store_device(Dialback *d)
         memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
         d->invitation = NULL; /* this attempt outlives it */
         if (i)
-                invitation_close(i);
+                invitation_close(i, "used");
         return handshake_host_stored(d->handshake);
 }
 

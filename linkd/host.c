@@ -7,6 +7,7 @@
 #include "liblinkproto/b64u.h"
 #include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 /* ---- identity ---- */
 
@@ -112,6 +113,7 @@ int host_create(Host **ret, Agent *a, const char *name)
                 return r;
         }
         link_host(h);
+        watch_tell_host(h, "added");
         *ret = h;
         return 0;
 }
@@ -199,7 +201,7 @@ Host *host_free(Host *h)
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
-                invitation_close(h->invitations);
+                invitation_close(h->invitations, "closed");
         while (h->uplinks) {
                 Uplink *u = h->uplinks;
                 h->uplinks = u->next;
@@ -257,6 +259,7 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
                 next = server->next;
                 server->ops->on_host_removed(server);
         }
+        watch_tell_host(h, "removed");
         host_free(h);
         agent_note_last_seen(a);
         return 0;
@@ -291,6 +294,7 @@ int host_add_uplink(Host *h, const char *url)
                 *at = uplink_free(*at);
                 return r;
         }
+        watch_tell_uplink(*at, "added");
         uplink_start(*at);
         return 0;
 }
@@ -309,6 +313,7 @@ int host_remove_uplink(Host *h, const char *url)
                         *at = u;
                         return r;
                 }
+                watch_tell_uplink(u, "removed");
                 uplink_free(u);
                 return 0;
         }
@@ -334,6 +339,7 @@ void host_end_session(HostSession *s, const char *word, const char *message)
                 next = server->next;
                 server->ops->on_session_ended(server, s, word, message);
         }
+        watch_tell_host_session(s, "closed", word, message);
         free(s);
 }
 
@@ -401,6 +407,7 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
         h->sessions = s;
         h->n_sessions++;
         touch(h, d->key_id);
+        watch_tell_host_session(s, "opened", NULL, NULL);
         log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
@@ -434,6 +441,7 @@ int host_serve(Host *h, HostServer *server)
         server->host = h;
         server->next = h->servers;
         h->servers = server;
+        watch_tell_host(h, "changed");
         for (HostSession *s = h->sessions; s; s = s->next)
                 server->ops->on_session(server, s);
         return 0;
@@ -448,5 +456,6 @@ void host_unserve(HostServer *server)
                         *at = server->next;
                         break;
                 }
+        watch_tell_host(server->host, "changed");
         server->host = NULL;
 }

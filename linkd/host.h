@@ -117,7 +117,7 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_us
 /* A key id as text; it never begins with '-' when it is ours. */
 enum { KEY_ID_TEXT_BYTES = 23 };
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES]);
-Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
 /* Whether its time is over: it is refused then, as a revoked one is. */
 bool host_device_is_expired(const Device *d);
 /* Ends the sessions of devices whose time is over, and looks again in time. For host.c. */

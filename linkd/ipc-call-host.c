@@ -1,6 +1,7 @@
 /* The methods about a host: its uplinks, invitations and devices. */
 #include <errno.h>
 
+#include "describe.h"
 #include "ipc-call-internal.h"
 #include "liblinkproto/b64u.h"
 #include "liblinkproto/inviteuri.h"
@@ -15,7 +16,7 @@ void call_uplink_list(Call *call)
         Host *h = call_param_host(call);
 
         if (h)
-                call_add_uplinks(&call->result, h);
+                describe_uplinks(&call->result, h);
 }
 
 void call_uplink_add(Call *call)
@@ -82,7 +83,7 @@ static void add_invitation(Buf *out, Host *h, const Invitation *i)
         buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
         buf_json_member_str(out, "uri", uri ? (const char *)uri->data : NULL);
         buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
-        call_add_time(out, "expiresAt", i->expires_at);
+        describe_time(out, "expiresAt", i->expires_at);
 }
 
 static int param_seconds(Call *call, const char *name, int64_t max, const char *fault, int64_t *ret)
@@ -150,20 +151,9 @@ void call_invitations(Call *call)
         buf_json_name(out, "invitations");
         buf_add_str(out, "[");
         for (const Invitation *i = h->invitations; i; i = i->next) {
-                char id[B64U_LEN(CODE_ID_BYTES) + 1];
-                b64u_encode(i->code_id, CODE_ID_BYTES, id);
                 buf_json_comma(out);
                 buf_add_str(out, "{");
-                buf_json_member_str(out, "host", h->name);
-                buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
-                buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
-                call_add_time(out, "expiresAt", i->expires_at);
-                buf_json_member_int(out, "failures", i->failures);
-                buf_json_member_int(out, "inFlight", i->in_flight);
-                if (i->device_ttl_sec)
-                        buf_json_member_int(out, "deviceTtlSec", (int64_t)i->device_ttl_sec);
-                else
-                        buf_json_member_str(out, "deviceTtlSec", NULL);
+                describe_invitation(out, i);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");
@@ -191,7 +181,7 @@ void call_uninvite(Call *call)
                 call_fail(call, "noSuchInvitation", "there is no such open invitation");
                 return;
         }
-        invitation_close(i);
+        invitation_close(i, "withdrawn");
         buf_json_member_str(&call->result, "codeId", id);
 }
 
@@ -207,25 +197,9 @@ void call_devices(Call *call)
         buf_json_name(out, "devices");
         buf_add_str(out, "[");
         for (const Device *d = h->devices; d; d = d->next) {
-                char id[KEY_ID_TEXT_BYTES];
-                host_key_id_text(d->key_id, id);
                 buf_json_comma(out);
                 buf_add_str(out, "{");
-                buf_json_member_str(out, "keyId", id);
-                buf_json_member_str(out, "host", h->name);
-                buf_json_member_str(out, "label", d->label);
-                call_add_time(out, "createdAt", d->created_at);
-                if (d->last_seen_at)
-                        call_add_time(out, "lastSeenAt", d->last_seen_at);
-                else
-                        buf_json_member_str(out, "lastSeenAt", NULL);
-                buf_json_member_str(out, "codeId", d->admitted_by[0] ? d->admitted_by : NULL);
-                if (d->expires_at)
-                        call_add_time(out, "expiresAt", d->expires_at);
-                else
-                        buf_json_member_str(out, "expiresAt", NULL);
-                buf_json_member_bool(out, "expired", host_device_is_expired(d));
-                buf_json_member_bool(out, "connected", host_device_sessions(h, d->key_id) > 0);
+                describe_device(out, h, d);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");

@@ -35,11 +35,8 @@ char *call_param_url(Call *call);
 /* For _cleanup_: wipes and frees a string. */
 void call_wipe_strp(char **s);
 
-/* Members of results. */
-void call_add_time(Buf *out, const char *name, time_t t);
-void call_add_uplinks(Buf *out, const Host *h);
-
 /* One a method. */
+void call_subscribe(Call *call);
 void call_status(Call *call);
 void call_host_list(Call *call);
 void call_host_add(Call *call);

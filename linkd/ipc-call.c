@@ -121,6 +121,7 @@ static const struct {
         CallFunc func;
 } methods[] = {
         {"status", ACCESS_READ, call_status},
+        {"subscribe", ACCESS_READ, call_subscribe},
         {"host.list", ACCESS_READ, call_host_list},
         {"host.add", ACCESS_ADMINISTER, call_host_add},
         {"host.remove", ACCESS_ADMINISTER, call_host_remove},

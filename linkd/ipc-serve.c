@@ -90,10 +90,7 @@ static void on_host_removed(HostServer *server)
         buf_json_member_str(&info, "message", "the host was removed");
         buf_add_str(&info, "}");
         if (buf_ok(&info) == 0)
-                ipc_conn_send(serve->conn,
-                              &(IpcMessage){.type = IPC_NOTIFY,
-                                            .name = ipc_str("unserved"),
-                                            .json = {.p = (char *)info.data, .n = info.len}});
+                ipc_conn_notify(serve->conn, "unserved", &info);
         buf_done(&info);
         serve_end(serve);
 }

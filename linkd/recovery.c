@@ -8,6 +8,7 @@
 #include "host.h"
 #include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 /* RFC 4648 base32 without padding: what is read aloud and typed without mistakes. NULL: no memory.
  */
@@ -42,6 +43,7 @@ static int replace(Host *h, Secret *key)
                 return r;
         }
         secret_free(old);
+        watch_tell_host(h, "changed");
         dialback_end_recovery(h); /* they have begun with the old key */
         return 0;
 }

@@ -9,6 +9,7 @@
 #include "liblinkproto/control.h"
 #include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 enum { CODE_NONE = 0 };
 
@@ -38,10 +39,13 @@ static void set_state(Uplink *u, UplinkState state)
                           state_names[state]);
                 return;
         }
-        if (strcmp(state_names[u->state], state_names[state]) != 0)
+        const bool differs = strcmp(state_names[u->state], state_names[state]) != 0;
+        if (differs)
                 u->since = time(NULL);
         log_debug("uplink %s: %s -> %s", u->url, state_names[u->state], state_names[state]);
         u->state = state;
+        if (differs)
+                watch_tell_uplink(u, "changed");
 }
 
 /* ---- losing it ---- */
@@ -245,18 +249,23 @@ Uplink *uplink_free(Uplink *u)
         return NULL;
 }
 
-void uplink_describe(const Uplink *u, Buf *out)
+void uplink_describe_members(const Uplink *u, Buf *out)
 {
         char since[TIME_TEXT_BYTES];
 
         agent_format_time(u->since, since);
-        buf_json_comma(out);
-        buf_add_str(out, "{");
         buf_json_member_str(out, "url", u->url);
         buf_json_member_str(out, "host", u->host->name);
         buf_json_member_str(out, "state", state_names[u->state]);
         buf_json_member_str(out, "since", since);
         if (u->cause[0])
                 buf_json_member_str(out, "cause", u->cause);
+}
+
+void uplink_describe(const Uplink *u, Buf *out)
+{
+        buf_json_comma(out);
+        buf_add_str(out, "{");
+        uplink_describe_members(u, out);
         buf_add_str(out, "}");
 }

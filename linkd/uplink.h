@@ -42,3 +42,5 @@ void uplink_start(Uplink *u);
 const char *uplink_state_name(UplinkState state);
 /* Appends {url, host, state, since, cause?}. */
 void uplink_describe(const Uplink *u, Buf *out);
+/* The members alone. */
+void uplink_describe_members(const Uplink *u, Buf *out);

@@ -3,6 +3,7 @@
 checks of state and configuration, doctor."""
 
 import asyncio
+import json
 import os
 import pathlib
 import sys
@@ -236,7 +237,7 @@ class Devices(World):
         home = self.agent("home")
         home.wait_registered()
         self.fails("revoked", laptop, "call", "home", "1")
-        self.assertEqual([d["expired"] for d in home.json("devices")], [False, True])
+        self.assertEqual({d["label"]: d["expired"] for d in home.json("devices")}, {"lasting": False, "guest": True})
         with self.assertRaisesRegex(Failed, "no request handler"):
             laptop.ctl("call", "lasting", "1")
         home.ctl("revoke", "guest")
@@ -310,6 +311,76 @@ class Peers(World):
         laptop.ctl("peer", "import", "--uplink", net.url, "--name", "theirs", stdin=text.encode())
         self.assertEqual(laptop.ctl("call", "theirs", "1"), "1\n")
         self.assertEqual({d["label"]: d["connected"] for d in home.json("devices")}["theirs"], True)
+
+
+class Monitor(World):
+    def monitor(self, agent, *words):
+        child = self.add(agent.start_ctl("monitor", *words))
+        child.wait_line("^monitoring$")
+        return child
+
+    def wait(self, child, topic, event, **members):
+        """Whether there is, or comes, a line with these."""
+        start = 0
+        while True:
+            child.wait_line(r"^\{", start)
+            with child.changed:
+                lines = child.lines[start:]
+            for line in lines:
+                start += 1
+                got = json.loads(line) if line and line.startswith("{") else {}
+                if (got.get("topic"), got.get("event")) == (topic, event) and \
+                        all(got.get(k) == v for k, v in members.items()):
+                    return got
+
+    def test_changes_are_told(self):
+        net = self.relay()
+        home, laptop = self.agent("home"), self.agent("laptop")
+        here, there = self.monitor(home, "--json"), self.monitor(laptop, "--json")
+        text = self.monitor(home)
+        home.ctl("uplink", "add", net.url)
+        self.wait(here, "uplink", "added", url=net.url)
+        self.wait(here, "uplink", "changed", url=net.url, state="registered", host="default")
+        made = home.json("invite", "--label", "laptop")
+        self.wait(here, "invitation", "opened", codeId=made["codeId"], label="laptop")
+        laptop.ctl("pair", made["uri"], "--name", "home")
+        self.wait(here, "invitation", "closed", codeId=made["codeId"], reason="used")
+        device = self.wait(here, "device", "added", label="laptop", codeId=made["codeId"])
+        self.wait(there, "peer", "added", name="home")
+        server = self.add(home.start_ctl("serve", "--echo"))
+        self.wait(here, "host", "changed", name="default", served=True)
+        laptop.ctl("call", "home", "1")
+        self.wait(there, "session", "opened", side="peer", name="home")
+        self.wait(there, "session", "changed", side="peer", state="connected")
+        self.wait(there, "peer", "changed", name="home", state="connected")
+        self.wait(here, "session", "opened", side="device", name="laptop", host="default")
+        laptop.ctl("peer", "rename", "home", "castle")
+        self.wait(there, "peer", "renamed", name="castle")
+        net.kill()
+        self.ended(net)
+        self.wait(there, "session", "changed", state="reconnecting")
+        self.wait(here, "uplink", "changed", state="waiting")
+        home.ctl("revoke", "laptop")
+        self.wait(here, "device", "revoked", keyId=device["keyId"])
+        home.ctl("host", "add", "work")
+        self.wait(here, "host", "added", name="work")
+        home.ctl("host", "remove", "work")
+        self.wait(here, "host", "removed", name="work")
+        text.wait_line(r"Z uplink changed ws://\S+ of default: registered$")
+        text.wait_line(r"Z device revoked laptop")
+        server.stop()
+        self.ended(server)
+        for child in (here, there, text):
+            child.stop()
+            self.ended(child)
+
+    def test_the_agent_ends(self):
+        home = self.agent("home")
+        monitor = self.monitor(home)
+        home.stop()
+        self.ended(home)
+        self.assertEqual(monitor.process.wait(agentkit.LIMIT_SEC), 1)
+        self.ended(monitor)
 
 
 if __name__ == "__main__":
