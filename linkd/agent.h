@@ -12,6 +12,7 @@ typedef struct Host Host;
 typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
 typedef struct Watcher Watcher;
+typedef struct Usage Usage;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -34,6 +35,7 @@ typedef struct Agent {
         time_t started_at;
         Timer *last_seen_timer;
         Watcher *watchers;
+        Usage *usages; /* questions under way */
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network

@@ -35,6 +35,22 @@ char *call_param_url(Call *call);
 /* For _cleanup_: wipes and frees a string. */
 void call_wipe_strp(char **s);
 
+/* A call whose answer comes later. */
+struct IpcOp {
+        IpcOp *next;
+        IpcConn *conn;
+        uint32_t request;
+        void *work;               /* what is under way */
+        void (*drop)(void *work); /* gives it up: the connection ends */
+};
+
+/* NULL: answered. */
+IpcOp *call_defer(Call *call);
+/* Answers by RESULT with the object in out, or, if that has failed, by ERROR. op is gone then. */
+void call_op_result(IpcOp *op, const Buf *out);
+/* Without an answer: the call goes on. */
+IpcOp *call_op_free(IpcOp *op);
+
 /* One a method. */
 void call_subscribe(Call *call);
 void call_status(Call *call);
@@ -43,6 +59,7 @@ void call_host_add(Call *call);
 void call_host_remove(Call *call);
 void call_recovery_enable(Call *call);
 void call_recovery_disable(Call *call);
+void call_usage(Call *call);
 void call_peers(Call *call);
 void call_uplink_list(Call *call);
 void call_uplink_add(Call *call);

@@ -297,6 +297,10 @@ void call_peer_import(Call *call)
 
 void ipc_call_drop_all(IpcConn *c)
 {
+        while (c->ops) {
+                c->ops->drop(c->ops->work);
+                call_op_free(c->ops);
+        }
         while (c->pairings) {
                 IpcPairing *op = c->pairings;
                 c->pairings = op->next;

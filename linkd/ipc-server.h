@@ -12,6 +12,7 @@ typedef struct IpcSession IpcSession;
 typedef struct IpcServe IpcServe;
 typedef struct IpcAsk IpcAsk;
 typedef struct IpcPairing IpcPairing;
+typedef struct IpcOp IpcOp;
 
 /* One application. */
 struct IpcConn {
@@ -37,6 +38,7 @@ struct IpcConn {
         IpcServe *serves;
         IpcAsk *asks;
         IpcPairing *pairings;
+        IpcOp *ops;
         Watcher watcher; /* topics 0: has not subscribed */
 };
 

@@ -9,6 +9,7 @@
 #include "liblinkproto/control.h"
 #include "limits.h"
 #include "log.h"
+#include "usage.h"
 #include "watch.h"
 
 enum { CODE_NONE = 0 };
@@ -81,6 +82,7 @@ static void lost(Uplink *u, unsigned code, const char *reason)
                  "uplink %s: %s; next try in %u ms", u->url, u->cause, (unsigned)wait);
         if (u->failures < 16)
                 u->failures++;
+        usage_on_lost(u);
         u->ws = ws_free(u->ws);
         set_state(u, UPLINK_WAITING);
         timer_start(u->timer, wait);
@@ -180,8 +182,10 @@ static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
                         lost(u, CODE_NONE, why);
                 }
                 return;
-        case CONTROL_ARRIVED: /* informational */
         case CONTROL_USAGE:
+                usage_on_message(u, m.connections);
+                return;
+        case CONTROL_ARRIVED: /* informational */
         case CONTROL_UNKNOWN:
         case CONTROL_REGISTER:
         case CONTROL_RESOLVE:
@@ -216,6 +220,16 @@ void uplink_start(Uplink *u)
                 lost(u, CODE_NONE, strerror(-r));
 }
 
+int uplink_ask_usage(Uplink *u)
+{
+        char text[64];
+        int r = control_encode(CONTROL_GET_USAGE, NULL, NULL, NULL, text, sizeof(text));
+
+        if (u->state != UPLINK_REGISTERED)
+                return -ENOTCONN;
+        return r < 0 ? r : ws_send_text(u->ws, text, (size_t)r);
+}
+
 /* ---- life ---- */
 
 int uplink_new(Uplink **ret, Host *host, const char *url)
@@ -240,6 +254,7 @@ Uplink *uplink_free(Uplink *u)
 {
         if (!u)
                 return NULL;
+        usage_on_lost(u);
         while (u->dialbacks)
                 dialback_free(u->dialbacks);
         ws_free(u->ws);

@@ -149,7 +149,7 @@ void watch_tell_usage(const Uplink *u, JsonSlice connections)
 
         if (!is_watched(u->host->agent, WATCH_USAGE))
                 return;
-        begin(&out, "changed");
+        begin(&out, "told");
         buf_json_member_str(&out, "uplink", u->url);
         buf_json_member_str(&out, "host", u->host->name);
         buf_json_name(&out, "connections");

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -313,7 +314,7 @@ class Peers(World):
         self.assertEqual({d["label"]: d["connected"] for d in home.json("devices")}["theirs"], True)
 
 
-class Monitor(World):
+class Watching(World):
     def monitor(self, agent, *words):
         child = self.add(agent.start_ctl("monitor", *words))
         child.wait_line("^monitoring$")
@@ -333,6 +334,8 @@ class Monitor(World):
                         all(got.get(k) == v for k, v in members.items()):
                     return got
 
+
+class Monitor(Watching):
     def test_changes_are_told(self):
         net = self.relay()
         home, laptop = self.agent("home"), self.agent("laptop")
@@ -381,6 +384,39 @@ class Monitor(World):
         self.ended(home)
         self.assertEqual(monitor.process.wait(agentkit.LIMIT_SEC), 1)
         self.ended(monitor)
+
+
+class Usage(Watching):
+    def test_of_two_relays(self):
+        counted, free = self.relay(LINK_RELAY_HOURLY_BYTES="1000000"), self.relay()
+        home, laptop, _ = self.paired(counted, free)
+        self.assertEqual(home.json("usage"), [])
+        changes = self.monitor(home, "--json")
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        (link,) = home.json("usage")
+        self.assertEqual(set(link), {"uplink", "linkId", "used", "throttled"})
+        self.assertEqual((link["uplink"], link["throttled"]), (counted.url, False))
+        self.assertLess(link["used"], 0.1)
+        # Half of it is pushed, and surfaced.
+        payload = pathlib.Path(self.directory) / "payload"
+        payload.write_bytes(os.urandom(600000))
+        laptop.ctl("send", "home", "1", "--payload", str(payload))
+        changes.wait_line(r'"topic": ?"usage".*"used": ?(0\.[5-9]|1)')
+        told = self.wait(changes, "usage", "told", uplink=counted.url, host="default")
+        self.assertEqual(set(told["connections"][0]), {"linkId", "used", "throttled"})
+        # Without a quota there is nothing to count; a relay that is gone is named.
+        counted.kill()
+        self.ended(counted)
+        listener.wait_line("listening", listener.count())
+        words = home.words("--json", "usage")
+        home.wait_registered(1)
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        self.assertIn(counted.url, done.stderr)
+        (link,) = json.loads(done.stdout)
+        self.assertEqual((link["uplink"], link["unlimited"]), (free.url, True))
+        changes.stop()
+        self.ended(changes)
 
 
 if __name__ == "__main__":

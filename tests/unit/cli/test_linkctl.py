@@ -29,7 +29,8 @@ class Usage(Case):
         found = verbs()
         self.assertEqual(sorted(found), sorted(
             ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list', 'recovery', 'invite', 'invitations', 'uninvite',
-             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'monitor',
+             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
+             'monitor',
              'completion']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
