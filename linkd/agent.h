@@ -41,6 +41,10 @@ typedef struct Agent {
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network
  * yet. 0, or negative errno with *ret_fault in words (free()). */
 int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
+/* The same to look only: reads all records, and makes nothing. What could not be read is counted in
+ * n_unreadable and logged. Only for agent_stop and agent_free. */
+int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir,
+                       char **ret_fault) _must_use_;
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
 /* Ends everything; what is queued for the network may still leave. The loop then runs out by

@@ -110,7 +110,7 @@ int host_load_device(Agent *a, const RecordId *id, const Secret *text)
                         return 0;
                 }
         secret_object_free(d);
-        return -EBADMSG; /* not a device, or of no host there is */
+        return r < 0 ? r : -ENOENT;
 }
 
 int host_add_device(Host *h, const Credential *c, const Invitation *by)

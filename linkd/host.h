@@ -109,7 +109,8 @@ int host_add_uplink(Host *h, const char *url) _must_use_;
 int host_remove_uplink(Host *h, const char *url) _must_use_;
 unsigned host_n_uplinks(const Host *h);
 
-/* From a device record: *ret_host is found by the host's record id inside. */
+/* From a device record, whose host is found by that one's record id inside. -EBADMSG: not a device;
+ * -ENOENT: its host is not there. */
 int host_load_device(Agent *a, const RecordId *id, const Secret *text) _must_use_;
 /* Stores a new device; it counts from when this returns 0. by: the invitation, NULL: the recovery
  * key. -EUSERS: too many. */

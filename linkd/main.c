@@ -11,9 +11,11 @@
 
 #include "agent.h"
 #include "config.h"
+#include "host.h"
 #include "ipc-server.h"
 #include "limits.h"
 #include "log.h"
+#include "peer.h"
 
 LogLevel log_max_level = LOG_LEVEL_INFO;
 
@@ -99,6 +101,69 @@ static int start(Daemon *d, const Config *config)
         return 0;
 }
 
+/* ---- checking the state ---- */
+
+static unsigned count_hosts(const Agent *a)
+{
+        unsigned n = 0;
+
+        for (const Host *h = a->hosts; h; h = h->next)
+                n++;
+        return n;
+}
+
+static unsigned count_peers(const Agent *a)
+{
+        unsigned n = 0;
+
+        for (const Peer *p = a->peers; p; p = p->next)
+                n++;
+        return n;
+}
+
+/* What is wrong has been logged line by line. */
+static int report_state(const Agent *a)
+{
+        unsigned devices = 0;
+
+        for (const Host *h = a->hosts; h; h = h->next)
+                devices += h->n_devices;
+        printf("%s: %u hosts, %u devices, %u peers", store_dir(a->store), count_hosts(a), devices,
+               count_peers(a));
+        if (a->n_unreadable)
+                printf("; %u records cannot be used: restore them from a backup, or move them "
+                       "away\n",
+                       a->n_unreadable);
+        else
+                puts("; all is well");
+        return a->n_unreadable ? -EBADMSG : 0;
+}
+
+static int check_state(const Config *config)
+{
+        _cleanup_(freep) char *fault = NULL;
+        Agent *a = NULL;
+        uv_loop_t loop;
+        int r = uv_loop_init(&loop);
+
+        if (r < 0)
+                return r;
+        r = agent_new_to_check(&a, &loop, config->state_dir, &fault);
+        if (r < 0) {
+                log_error("%s", fault ? fault : strerror(-r));
+        } else {
+                r = report_state(a);
+                agent_stop(a);
+        }
+        (void)uv_run(&loop, UV_RUN_DEFAULT); /* 0: nothing is left */
+        agent_free(a);
+        if (uv_loop_close(&loop) < 0)
+                log_error("the event loop did not end cleanly");
+        return r;
+}
+
+/* ---- running ---- */
+
 static int run(const Config *config)
 {
         Daemon d = {};
@@ -132,6 +197,12 @@ int main(int argc, char **argv)
                 log_error("libsodium does not start");
                 return EXIT_FAILURE;
         }
+        if (config.check_config) {
+                puts("the configuration is valid");
+                return EXIT_SUCCESS;
+        }
         harden_process();
+        if (config.check_state)
+                return check_state(&config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         return run(&config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -419,5 +419,85 @@ class Usage(Watching):
         self.ended(changes)
 
 
+class State(World):
+    def check(self, agent, status):
+        done = subprocess.run([agentkit.program("linkd"), "--config", "/dev/null", "--state-dir", str(agent.state),
+                               "--check-state"], capture_output=True, text=True, env=agentkit.clean_environment())
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def contents(self, agent):
+        return {p.name: p.read_bytes() for p in agent.state.iterdir()}
+
+    def test_check_state(self):
+        home, laptop, _ = self.paired(self.relay())
+        self.assertIn("1 hosts, 1 devices, 0 peers; all is well", self.check(home, 0))  # while it runs
+        for agent in (home, laptop):
+            agent.stop()
+            self.ended(agent)
+        self.assertIn("1 hosts, 0 devices, 1 peers; all is well", self.check(laptop, 0))
+        (home.state / "host-1.rec").touch()  # no record's name
+        (home.state / "device.tmp").touch()
+        before = self.contents(home)
+        (record,) = home.state.glob("device-*.rec")
+        whole = record.read_bytes()
+        for wrong, text in ((whole[:-1] + bytes([whole[-1] ^ 1]), "does not open with this master key"),
+                            (whole[:20], "is cut short"), (b"", "is cut short"),
+                            (whole[:4] + b"\2" + whole[5:], "newer linkd")):
+            record.write_bytes(wrong)
+            said = self.check(home, 1)
+            self.assertIn(f"{record.name} ", said)
+            self.assertIn(text, said)
+            self.assertEqual(record.read_bytes(), wrong)
+        record.write_bytes(whole)
+        self.assertEqual(self.contents(home), before)
+        # A device without its host; a copy of a record; no key at all.
+        (host,) = home.state.glob("host-????????*.rec")
+        host.rename(home.state / "away")
+        self.assertIn("its host is not there", self.check(home, 1))
+        (home.state / "away").rename(host)
+        (home.state / "master.key").rename(home.state / "away")
+        self.assertIn("master.key is missing", self.check(home, 1))
+        (home.state / "away").rename(home.state / "master.key")
+        home.state.chmod(0o755)
+        self.assertIn("open to others", self.check(home, 1))
+        home.state.chmod(0o700)
+        self.check(home, 0)
+        empty = self.agent("empty")
+        empty.stop()
+        self.ended(empty)
+        for path in empty.state.iterdir():
+            path.unlink()
+        self.assertIn("0 hosts", self.check(empty, 0))
+        self.assertEqual(self.contents(empty), {})  # looking makes nothing
+
+    def test_a_newer_format_is_not_read(self):
+        home, laptop, _ = self.paired(self.relay())
+        home.stop()
+        self.ended(home)
+        (host,) = home.state.glob("host-*.rec")
+        (device,) = home.state.glob("device-*.rec")
+        wholes = {path: path.read_bytes() for path in (host, device)}
+        device.write_bytes(wholes[device][:4] + b"\2" + wholes[device][5:])
+        home = self.agent("home")
+        (problem,) = home.json("status")["problems"]
+        self.assertIn("newer linkd", problem)
+        home.wait_registered()
+        with self.assertRaises(Failed) as caught:  # it is not told that it was revoked
+            laptop.ctl("--json", "call", "home", "1", "--timeout", "1")
+        self.assertIn(caught.exception.word, ("timeout", "unreachable"))
+        home.stop()
+        self.ended(home)
+        host.write_bytes(wholes[host][:4] + b"\2" + wholes[host][5:])
+        with self.assertRaisesRegex(AssertionError, "newer linkd: upgrade this"):
+            self.agent("home")
+        for path, whole in wholes.items():
+            path.write_bytes(whole)
+        home = self.agent("home")
+        home.wait_registered()
+        with self.assertRaisesRegex(Failed, "no request handler"):
+            laptop.ctl("call", "home", "1")
+
+
 if __name__ == "__main__":
     agentkit.main()
