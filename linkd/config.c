@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <libconfig.h>
 #include <stdio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char system_file[] = "/etc/link/linkd.conf";
@@ -138,6 +139,16 @@ static int take_setting(Config *c, const char *file, const config_setting_t *s)
         }
         if (!value || !value[0]) {
                 fprintf(stderr, "linkd: %s:%u: \"%s\" must be a string\n", file, line, name);
+                return -EINVAL;
+        }
+        if (to && value[0] != '/') {
+                fprintf(stderr, "linkd: %s:%u: %s \"%s\" must begin with /\n", file, line, name,
+                        value);
+                return -EINVAL;
+        }
+        if (to == &c->socket && strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+                fprintf(stderr, "linkd: %s:%u: socket \"%s\" is too long for a Unix socket\n", file,
+                        line, value);
                 return -EINVAL;
         }
         if (!to) {

@@ -54,6 +54,8 @@ enum {
                                     relay ends it for unanswered pings */
         LAST_SEEN_MSEC = 60000,  /* how often last-seen times are written */
 
+        STATUS_DELAY_MSEC = 100, /* changes are told to the service manager together */
+
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine */
