@@ -145,7 +145,7 @@ static void wipe_textp(char **text)
         free(*text);
 }
 
-static int call(const Cli *cli, linkipc *l, const char *method, const char *params, json_t **ret)
+int agent_call_on(const Cli *cli, linkipc *l, const char *method, const char *params, json_t **ret)
 {
         _cleanup_(wipe_textp) char *answer = NULL;
         json_error_t fault;
@@ -174,7 +174,7 @@ int agent_call(const Cli *cli, const char *method, json_t *params, json_t **ret)
                 return output_no_memory(cli);
         r = agent_open(cli, &l);
         if (r == EXIT_OK)
-                r = call(cli, l, method, text, ret);
+                r = agent_call_on(cli, l, method, text, ret);
         free_wiped(text);
         return r;
 }

@@ -47,6 +47,9 @@ int agent_unserved(const Cli *cli, const char *topic, const char *json);
  * memory). *ret (may be NULL): the answer, an object. EXIT_OK, or EXIT_FAILED after telling. */
 int agent_call(const Cli *cli, const char *method, json_t *params, json_t **ret);
 
+/* The same over an open connection, params as text. */
+int agent_call_on(const Cli *cli, linkipc *l, const char *method, const char *params, json_t **ret);
+
 /* Calls a method and prints a list that its answer holds: with --json the array, else a table, or
  * the line `none` where it is empty. params as for agent_call. */
 int agent_print_list(const Cli *cli, const char *method, json_t *params, const char *member,

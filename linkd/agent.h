@@ -13,6 +13,7 @@ typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
 typedef struct Watcher Watcher;
 typedef struct Usage Usage;
+typedef struct Doctor Doctor;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -35,7 +36,8 @@ typedef struct Agent {
         time_t started_at;
         Timer *last_seen_timer;
         Watcher *watchers;
-        Usage *usages; /* questions under way */
+        Usage *usages;  /* questions under way */
+        Doctor *doctor; /* at work; NULL: none */
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network

@@ -60,6 +60,7 @@ void call_host_remove(Call *call);
 void call_recovery_enable(Call *call);
 void call_recovery_disable(Call *call);
 void call_usage(Call *call);
+void call_doctor(Call *call);
 void call_peers(Call *call);
 void call_uplink_list(Call *call);
 void call_uplink_add(Call *call);

@@ -174,6 +174,7 @@ static const struct {
         {"uplink.remove", ACCESS_ADMINISTER, call_uplink_remove},
         {"uplink.list", ACCESS_READ, call_uplink_list},
         {"usage", ACCESS_READ, call_usage},
+        {"doctor", ACCESS_USE, call_doctor},
         {"invite", ACCESS_ADMINISTER, call_invite},
         {"invitations", ACCESS_ADMINISTER, call_invitations},
         {"uninvite", ACCESS_ADMINISTER, call_uninvite},

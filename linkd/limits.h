@@ -54,6 +54,14 @@ enum {
                                     relay ends it for unanswered pings */
         LAST_SEEN_MSEC = 60000,  /* how often last-seen times are written */
 
+        /* Looking for what is wrong. */
+        PROBE_STEP_MSEC = 5000,    /* of a step: all four end before an application's 30 s do */
+        PROBE_ANSWER_BYTES = 4096, /* of the head of an answer: ours has 200 */
+        PROBE_ADDRESSES_MAX = 8,   /* of a name that are tried */
+        CLOCK_NOTE_SEC = 30,       /* a difference that is worth telling */
+        CLOCK_REFUSED_SEC = 300,   /* beyond it relays refuse (PROTOCOL.md "Registration") */
+        PROBES_MAX = 64,           /* relays at a time: two descriptors each */
+
         STATUS_DELAY_MSEC = 100, /* changes are told to the service manager together */
 
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */

@@ -1,3 +1,4 @@
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would always be this file */
 #include "log.h"
 
 #include <errno.h>

@@ -274,6 +274,17 @@ int store_remove(Store *s, RecordKind kind, const RecordId *id)
         return store_remove_all(s, kind, id, 1);
 }
 
+int store_try_write(Store *s)
+{
+        static const char name[] = "try.tmp"; /* swept at the next start, should it stay */
+        uint8_t bytes[4096] = {};
+        int r = store_write_atomic(s, name, bytes, sizeof(bytes), true);
+
+        if (r == 0 && unlinkat(s->dir_fd, name, 0) < 0)
+                r = -errno;
+        return r;
+}
+
 int store_write_plain(Store *s, const char *name, const char *text, size_t len)
 {
         return store_write_atomic(s, name, text, len, false);

@@ -54,6 +54,9 @@ int store_remove(Store *s, RecordKind kind, const RecordId *id) _must_use_;
 /* Removes n records of a kind, durably and with one sync. On failure some may be gone. */
 int store_remove_all(Store *s, RecordKind kind, const RecordId *ids, size_t n) _must_use_;
 
+/* Writes a file and removes it again. 0, or why it cannot. */
+int store_try_write(Store *s) _must_use_;
+
 /* A file of the directory that holds no secret: written atomically, not synced. */
 int store_write_plain(Store *s, const char *name, const char *text, size_t len) _must_use_;
 /* *ret: its content, NUL-terminated, free(). -ENOENT; -EFBIG beyond max bytes. */

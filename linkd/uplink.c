@@ -83,6 +83,8 @@ static void lost(Uplink *u, unsigned code, const char *reason)
         if (u->failures < 16)
                 u->failures++;
         usage_on_lost(u);
+        u->usage_asked_msec = 0;
+        u->round_trip_msec = 0;
         u->ws = ws_free(u->ws);
         set_state(u, UPLINK_WAITING);
         timer_start(u->timer, wait);
@@ -158,6 +160,16 @@ static void on_relay(Uplink *u, const ControlMessage *m)
         u->told_full = r == -EUSERS;
 }
 
+static void on_usage(Uplink *u, const ControlMessage *m)
+{
+        uint64_t now = uv_now(u->host->agent->loop);
+
+        if (u->usage_asked_msec)
+                u->round_trip_msec = (unsigned)MAX(now - u->usage_asked_msec, (uint64_t)1);
+        u->usage_asked_msec = 0;
+        usage_on_message(u, m->connections);
+}
+
 static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
 {
         Uplink *u = userdata;
@@ -183,7 +195,7 @@ static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
                 }
                 return;
         case CONTROL_USAGE:
-                usage_on_message(u, m.connections);
+                on_usage(u, &m);
                 return;
         case CONTROL_ARRIVED: /* informational */
         case CONTROL_UNKNOWN:
@@ -227,7 +239,11 @@ int uplink_ask_usage(Uplink *u)
 
         if (u->state != UPLINK_REGISTERED)
                 return -ENOTCONN;
-        return r < 0 ? r : ws_send_text(u->ws, text, (size_t)r);
+        if (r >= 0)
+                r = ws_send_text(u->ws, text, (size_t)r);
+        if (r == 0)
+                u->usage_asked_msec = uv_now(u->host->agent->loop);
+        return r;
 }
 
 /* ---- life ---- */

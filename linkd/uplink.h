@@ -26,7 +26,9 @@ struct Uplink {
         time_t since;
         char cause[160]; /* of the last loss; empty if none since registered */
         unsigned failures;
-        uint64_t registered_msec; /* on the loop's clock */
+        uint64_t registered_msec;  /* on the loop's clock */
+        uint64_t usage_asked_msec; /* the same; 0: no answer is due */
+        unsigned round_trip_msec;  /* of the last question for usage; 0: not known */
         Ws *ws;
         Timer *timer;
         Dialback *dialbacks;

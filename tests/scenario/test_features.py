@@ -3,6 +3,8 @@
 checks of state and configuration, doctor."""
 
 import asyncio
+import email.utils
+import http.server
 import json
 import os
 import pathlib
@@ -10,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -584,6 +588,85 @@ class Configuration(World):
             home.stop()
             self.ended(home)
             wait("STOPPING=1")
+
+
+class Liar(http.server.BaseHTTPRequestHandler):
+    """No relay, and its clock is an hour ahead."""
+
+    def do_GET(self):
+        self.send_response_only(404)
+        self.send_header("Date", email.utils.formatdate(time.time() + 3600, usegmt=True))
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+class Doctor(World):
+    def doctor(self, agent, status):
+        done = subprocess.run(agent.words("--json", "doctor"), capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return json.loads(done.stdout)
+
+    def test_all_is_well(self):
+        net = self.relay()
+        home, laptop, _ = self.paired(net)
+        found = self.doctor(home, 0)
+        self.assertEqual(found["findings"], [])
+        (relay,) = found["relays"]
+        self.assertEqual(relay["url"], net.url)
+        self.assertEqual([(s["step"], s["ok"]) for s in relay["steps"]],
+                         [("name", True), ("connect", True), ("health", True), ("upgrade", True)])
+        self.assertEqual([(h["host"], h["state"]) for h in relay["hosts"]], [("default", "registered")])
+        self.assertGreaterEqual(relay["hosts"][0]["roundTripMsec"], 1)
+        self.assertLess(abs(relay["clockOffsetMsec"]), 30000)
+        self.assertIn("Nothing is wrong.", home.ctl("doctor"))
+        (relay,) = self.doctor(laptop, 0)["relays"]  # a peer's
+        self.assertEqual((relay["url"], relay["hosts"]), (net.url, []))
+
+    def test_each_finding_has_its_remedy(self):
+        net, gone = self.relay(), self.relay()
+        gone.kill()
+        self.ended(gone)
+        liar = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+        threading.Thread(target=liar.serve_forever, daemon=True).start()
+        self.addCleanup(liar.server_close)
+        self.addCleanup(liar.shutdown)
+        mute = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(mute.close)
+        urls = {"gone": gone.url, "liar": f"ws://127.0.0.1:{liar.server_port}",
+                "mute": f"ws://127.0.0.1:{mute.getsockname()[1]}", "nowhere": "ws://nowhere.invalid",
+                "no tls": f"wss://127.0.0.1:{net.port}"}
+        home = self.agent("home")
+        for url in (net.url, *urls.values()):
+            home.ctl("uplink", "add", url)
+        home.wait_registered(1)
+        home.socket.chmod(0o666)
+        found = self.doctor(home, 1)
+        texts = {f["about"]: [] for f in found["findings"]}
+        for f in found["findings"]:
+            self.assertTrue(f["problem"], f)
+            self.assertTrue(f["remedy"], f)
+            texts[f["about"]].append(f["text"])
+        self.assertNotIn(net.url, texts)
+        self.assertRegex(texts[urls["gone"]][0], "no connection to the relay: .*refused")
+        self.assertEqual(len(texts[urls["liar"]]), 2)
+        self.assertIn("404", texts[urls["liar"]][0])
+        self.assertRegex(texts[urls["liar"]][1], r"clock is 3[56]\d\d s slow")
+        self.assertRegex(texts[urls["mute"]][0], "timed out")
+        self.assertIn("does not resolve", texts[urls["nowhere"]][0])
+        self.assertIn("no WebSocket to the relay", texts[urls["no tls"]][0])
+        self.assertEqual(texts[str(home.socket)], ["the agent's socket is open to every user"])
+        home.ctl("uplink", "remove", urls["mute"])  # it has taken its time
+        with self.assertRaises(Failed) as caught:
+            home.ctl("doctor")
+        self.assertEqual(caught.exception.status, 1)
+        self.assertRegex(caught.exception.out, "WRONG " + urls["gone"] + ": no connection.*\n +see that")
+
+    def test_without_an_agent(self):
+        done = subprocess.run([agentkit.program("linkctl"), "--socket", "/nowhere/s", "--json", "doctor"],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, json.loads(done.stderr)["error"]), (1, "noAgent"))
 
 
 if __name__ == "__main__":

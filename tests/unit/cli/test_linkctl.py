@@ -30,7 +30,7 @@ class Usage(Case):
         self.assertEqual(sorted(found), sorted(
             ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list', 'recovery', 'invite', 'invitations', 'uninvite',
              'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
-             'monitor',
+             'monitor', 'doctor',
              'completion']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
