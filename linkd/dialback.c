@@ -25,6 +25,8 @@ struct Dialback {
         Handshake *handshake;
         Invitation *invitation; /* whose guess slot is taken; NULL: none */
         bool recovery;          /* a place of the recovery key is taken */
+        uint64_t guess_number;  /* of that slot: older ones are smaller */
+        bool answered;          /* something was said to the client: in a pairing pB, for its F1 */
         uint8_t key_id[KEY_ID_BYTES];
 };
 
@@ -86,8 +88,10 @@ void dialback_end_recovery(Host *h)
 
 static void drop(Dialback *d, const char *why)
 {
-        log_info("host %s: link %s at %s: %s", d->uplink->host->name, d->link_id, d->uplink->url,
-                 why);
+        Uplink *u = d->uplink;
+
+        log_limited(&u->link_log, uv_now(u->host->agent->loop), LOG_LEVEL_INFO,
+                    "host %s: link %s at %s: %s", u->host->name, d->link_id, u->url, why);
         dialback_free(d);
 }
 
@@ -102,6 +106,7 @@ static int flush_output(Dialback *d)
                 WsMessage *m = ws_message_new(len, false);
                 int r;
 
+                d->answered = true;
                 if (!m)
                         return -ENOMEM;
                 memcpy(m->data, frame, len);
@@ -114,6 +119,34 @@ static int flush_output(Dialback *d)
 
 static int step(Dialback *d, int result);
 
+/* The attempt at a code that has held a guess for the longest without having sent its F1: it costs
+ * nothing to hold one so. NULL: all others have been answered. */
+static Dialback *idlest_attempt(const Invitation *i)
+{
+        Dialback *oldest = NULL;
+
+        for (Uplink *u = i->host->uplinks; u; u = u->next)
+                for (Dialback *d = u->dialbacks; d; d = d->next)
+                        if (d->invitation == i && !d->answered &&
+                            (!oldest || d->guess_number < oldest->guess_number))
+                                oldest = d;
+        return oldest;
+}
+
+/* Takes a guess for d, in the place of an attempt that only holds one if there is no other. */
+static bool take_guess(Dialback *d, Invitation *i)
+{
+        Dialback *idle;
+
+        if (invitation_is_full(i) && (idle = idlest_attempt(i)))
+                drop(idle, "pairing: gives its place to a newer attempt, since it sent nothing");
+        if (!invitation_reserve(i))
+                return false;
+        d->invitation = i;
+        d->guess_number = ++i->last_guess_number;
+        return true;
+}
+
 /* The header is known: finds the code or the device it names. */
 static int give_secret(Dialback *d)
 {
@@ -125,12 +158,11 @@ static int give_secret(Dialback *d)
         switch (header->mode) {
         case HEADER_PAIR: {
                 Invitation *i = invitation_find(h, header->has_code_id ? header->code_id : NULL);
-                if (!i || !invitation_reserve(i)) {
+                if (!i || !take_guess(d, i)) {
                         drop(d, i ? "pairing: all guesses are in use, or the time is over"
                                   : "pairing: no such open code");
                         return -ECANCELED;
                 }
-                d->invitation = i;
                 return handshake_host_give_password(d->handshake, i->code->data, i->code->len, now);
         }
         case HEADER_RECOVER:

@@ -117,11 +117,16 @@ Invitation *invitation_find(Host *h, const uint8_t *code_id)
         return NULL;
 }
 
+bool invitation_is_full(const Invitation *i)
+{
+        return i->failures + i->in_flight >= CODE_FAILURES_MAX;
+}
+
 bool invitation_reserve(Invitation *i)
 {
         if (boot_msec() >= i->closes_msec)
                 return false; /* its timer will notice, a little later */
-        if (i->failures + i->in_flight >= CODE_FAILURES_MAX)
+        if (invitation_is_full(i))
                 return false;
         i->in_flight++;
         return true;

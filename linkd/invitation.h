@@ -24,6 +24,7 @@ struct Invitation {
         int64_t closes_msec;     /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
         Timer *timer;
         unsigned failures, in_flight;
+        uint64_t last_guess_number;
 };
 
 /* Opens a code. code NULL: a generated one. label may be "". has_code_id false: the unnamed slot; a
@@ -35,6 +36,8 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
 void invitation_close(Invitation *i, const char *reason);
 /* code_id NULL: the unnamed one. NULL: none. */
 Invitation *invitation_find(Host *h, const uint8_t *code_id);
+/* Whether no guess is left while those in flight run. */
+bool invitation_is_full(const Invitation *i);
 /* A guess slot: false if all are taken or failed, or the time is over. */
 bool invitation_reserve(Invitation *i);
 void invitation_refund(Invitation *i);

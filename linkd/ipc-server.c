@@ -19,6 +19,7 @@ struct IpcServer {
         IpcConn *conns;
         unsigned n_conns;
         bool bound;
+        LogLimit log;             /* of connections that were refused or ended */
         uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
 };
 
@@ -180,7 +181,8 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
         if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
         if (r < 0) {
-                log_warning("an application (uid %u) is cut off: %s", c->uid, strerror(-r));
+                log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
+                            "an application (uid %u) is cut off: %s", c->uid, strerror(-r));
                 conn_close_later(c, 0);
                 return;
         }
@@ -211,7 +213,8 @@ void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
 {
         if (c->closing)
                 return;
-        log_info("closing an application's connection (uid %u): %s: %s", c->uid, word, message);
+        log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_INFO,
+                    "closing an application's connection (uid %u): %s: %s", c->uid, word, message);
         ipc_conn_send_error(c, 0, 0, word, message);
         conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);
@@ -406,12 +409,14 @@ static void on_connection(uv_stream_t *stream, int status)
         int fd, r;
 
         if (status < 0) {
-                log_warning("socket %s: %s", s->path, uv_strerror(status));
+                log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
+                            s->path, uv_strerror(status));
                 return;
         }
         c = calloc(1, sizeof(*c));
         if (!c || uv_pipe_init(s->agent->loop, &c->pipe, 0) < 0) {
-                log_error("socket %s: out of memory", s->path);
+                log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_ERROR,
+                            "socket %s: out of memory", s->path);
                 free(c);
                 return;
         }
@@ -432,7 +437,8 @@ static void on_connection(uv_stream_t *stream, int status)
         if (r == 0)
                 update_reading(c);
         if (r < 0) {
-                log_warning("socket %s: %s", s->path, strerror(-r));
+                log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
+                            s->path, strerror(-r));
                 conn_close(c);
         } else if (s->n_conns > IPC_CONNECTIONS_MAX) {
                 ipc_conn_fail(c, "tooMany", "the agent has too many connections");

@@ -98,6 +98,11 @@ enum {
                                    the session is not read */
         ID_TEXT_MAX = 64,       /* characters of a remote request's id: a double has 25 */
 
+        /* Lines that a relay or an application can cause without end, of each uplink or socket:
+         * more than any honest trouble needs, far below what journald itself would cut. */
+        LOG_LIMIT_LINES = 30,
+        LOG_LIMIT_MSEC = 60000,
+
         WS_RX_CHUNK_BYTES =
                 16 *
                 1024, /* libwebsockets' receive buffer, one a socket: 4 KiB costs half the speed */

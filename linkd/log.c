@@ -8,6 +8,8 @@
 #include <syslog.h>
 #include <systemd/sd-journal.h>
 
+#include "limits.h"
+
 static const struct {
         const char *name;
         int priority;
@@ -68,25 +70,53 @@ static int write_journal(LogLevel level, const char *text, const char *subject)
         return sd_journal_send("PRIORITY=%i", levels[level].priority, "MESSAGE=%s", text, NULL);
 }
 
-void log_line(LogLevel level, const char *format, ...)
+static void log_va(LogLevel level, const char *format, va_list ap)
+        __attribute__((__format__(__printf__, 2, 0)));
+static void log_va(LogLevel level, const char *format, va_list ap)
 {
         char text[1024], subject[640];
+        va_list again;
+
+        va_copy(again, ap);
+        (void)vsnprintf(text, sizeof(text), format, ap); /* cut is fine */
+        clean(text);
+        describe_subject(format, again, subject, sizeof(subject));
+        va_end(again);
+        if (!log_to_journal || write_journal(level, text, subject) < 0)
+                fprintf(stderr, "%s: %s\n", levels[level].name, text);
+}
+
+void log_line(LogLevel level, const char *format, ...)
+{
         va_list ap;
 
         if (level > log_max_level)
                 return;
         va_start(ap, format);
-        (void)vsnprintf(text, sizeof(text), format, ap); /* cut is fine */
+        log_va(level, format, ap);
         va_end(ap);
-        clean(text);
-        if (log_to_journal) {
-                va_start(ap, format);
-                describe_subject(format, ap, subject, sizeof(subject));
-                va_end(ap);
-                if (write_journal(level, text, subject) >= 0)
-                        return;
+}
+
+void log_limited(LogLimit *limit, uint64_t now_msec, LogLevel level, const char *format, ...)
+{
+        va_list ap;
+
+        if (level > log_max_level)
+                return;
+        if (now_msec - limit->since_msec >= LOG_LIMIT_MSEC)
+                limit->n = 0;
+        if (limit->n >= LOG_LIMIT_LINES) {
+                limit->n_left_out++;
+                return;
         }
-        fprintf(stderr, "%s: %s\n", levels[level].name, text);
+        if (limit->n++ == 0)
+                limit->since_msec = now_msec;
+        if (limit->n_left_out)
+                log_line(level, "%u lines like the next were left out", limit->n_left_out);
+        limit->n_left_out = 0;
+        va_start(ap, format);
+        log_va(level, format, ap);
+        va_end(ap);
 }
 
 int log_level_parse(const char *text, LogLevel *ret)

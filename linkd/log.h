@@ -21,6 +21,15 @@ extern bool log_to_journal;
 bool log_stderr_is_journal(void);
 
 void log_line(LogLevel level, const char *format, ...) _printf_(2, 3);
+/* For lines that somebody outside can cause without end: LOG_LIMIT_LINES in each
+ * LOG_LIMIT_MSEC, the others are counted and their number told with the next that passes. Zeroed at
+ * first. now_msec: any clock that only goes on. */
+typedef struct LogLimit {
+        uint64_t since_msec;
+        unsigned n, n_left_out;
+} LogLimit;
+void log_limited(LogLimit *limit, uint64_t now_msec, LogLevel level, const char *format, ...)
+        _printf_(4, 5);
 /* 0 or -EINVAL. */
 int log_level_parse(const char *text, LogLevel *ret) _must_use_;
 

@@ -23,6 +23,7 @@ struct Session {
         Timer *idle;
         uint64_t last_traffic_msec; /* either way, of anything but a keepalive */
         uint64_t last_sent_msec;
+        size_t n_foreign;       /* of the handshake, that still waited when this took the socket */
         uint64_t sent, written; /* messages */
 };
 
@@ -147,6 +148,10 @@ static void on_written(void *userdata, size_t len)
         Session *s = userdata;
 
         (void)len;
+        if (s->n_foreign) {
+                s->n_foreign--;
+                return;
+        }
         s->handler->on_written(s->userdata, ++s->written); /* messages leave in order */
 }
 
@@ -216,6 +221,7 @@ int session_new(Session **ret, uv_loop_t *loop, Ws *w, SealPair *keys,
         s->handler = handler;
         s->userdata = userdata;
         s->last_traffic_msec = uv_now(loop);
+        s->n_foreign = ws_n_unwritten(w);
         ws_set_handler(w, &ws_handler, s);
         ws_set_message_max(w, LINK_MESSAGE_MAX);
         session_set_held(s, false);

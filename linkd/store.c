@@ -37,16 +37,28 @@ static int write_all(int fd, const void *p, size_t len)
         return 0;
 }
 
+/* Opens a new file: whatever has that name goes first, so that a FIFO or a link that somebody left
+ * there is neither waited for nor followed. */
+static int open_new(Store *s, const char *name)
+{
+        int fd;
+
+        if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(s->dir_fd, name,
+                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        return fd < 0 ? -errno : fd;
+}
+
 int store_write_atomic(Store *s, const char *name, const void *data, size_t len, bool sync)
 {
         char tmp[FILE_NAME_MAX + 8];
         int r;
 
         (void)snprintf(tmp, sizeof(tmp), "%s.tmp", name); /* names are ours and short */
-        _cleanup_(store_close_fdp) int fd =
-                openat(s->dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        _cleanup_(store_close_fdp) int fd = open_new(s, tmp);
         if (fd < 0)
-                return -errno;
+                return fd;
         r = write_all(fd, data, len);
         if (r == 0 && sync && fsync(fd) < 0)
                 r = -errno;

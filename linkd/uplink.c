@@ -154,10 +154,9 @@ static void on_relay(Uplink *u, const ControlMessage *m)
                 return;
         r = dialback_start(u, m->link_id);
         if (r < 0)
-                log_line(r == -EUSERS && u->told_full ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
-                         "uplink %s: a link was dropped: %s", u->url,
-                         r == -EUSERS ? "too many are in flight" : strerror(-r));
-        u->told_full = r == -EUSERS;
+                log_limited(&u->link_log, uv_now(u->host->agent->loop), LOG_LEVEL_WARNING,
+                            "uplink %s: a link was dropped: %s", u->url,
+                            r == -EUSERS ? "too many are in flight" : strerror(-r));
 }
 
 static void on_usage(Uplink *u, const ControlMessage *m)

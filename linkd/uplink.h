@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "liblinkproto/buf.h"
+#include "log.h"
 
 typedef struct Uplink Uplink;
 typedef struct Dialback Dialback;
@@ -33,7 +34,7 @@ struct Uplink {
         Timer *timer;
         Dialback *dialbacks;
         unsigned n_dialbacks;
-        bool told_full; /* that links are dropped: once, until there is room again */
+        LogLimit link_log; /* of what becomes of links: a relay can bring them without end */
 };
 
 /* url: normalized; copied. Not started. */

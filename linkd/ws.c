@@ -39,6 +39,8 @@ struct Ws {
         bool ping_due, ping_unanswered, heard;
         WsMessage *queue, **queue_end;
         size_t queued_bytes;
+        bool writing; /* libwebsockets may still keep a part of a message of writing_len bytes */
+        size_t writing_len;
         Buf rx; /* a message that came in parts */
         size_t message_max;
         bool paused, finish; /* finish: close once the queue is empty */
@@ -108,6 +110,15 @@ int ws_send_text(Ws *w, const char *text, size_t len)
 size_t ws_queued_bytes(const Ws *w)
 {
         return w->queued_bytes;
+}
+
+size_t ws_n_unwritten(const Ws *w)
+{
+        size_t n = w->writing;
+
+        for (const WsMessage *m = w->queue; m; m = m->next)
+                n++;
+        return n;
 }
 
 /* ---- the end ---- */
@@ -331,12 +342,38 @@ static int write_ping(Ws *w)
         return w->queue || w->finish ? lws_callback_on_writable(w->wsi) : 0;
 }
 
+static int write_message(Ws *w, WsMessage *m)
+{
+        if (lws_write(w->wsi, m->data, m->len, m->text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
+                return -1;
+        w->writing = true;
+        w->writing_len = m->len;
+        if (!w->owned)
+                timer_start(w->timer, FLUSH_MSEC); /* the deadline is for each message */
+        return 0;
+}
+
+/* Tells of a message once libwebsockets keeps no part of it any more. w may be gone afterwards. */
+static void tell_written(Ws *w)
+{
+        w->writing = false;
+        if (w->handler && w->handler->on_written)
+                w->handler->on_written(w->userdata, w->writing_len);
+}
+
 static int on_writable(Ws *w)
 {
         _cleanup_(freep) WsMessage *m = NULL;
+        bool more;
 
         if (lws_partial_buffered(w->wsi))
                 return lws_callback_on_writable(w->wsi) < 0 ? -1 : 0;
+        if (w->writing) { /* the rest of it has gone */
+                if (lws_callback_on_writable(w->wsi) < 0)
+                        return -1;
+                tell_written(w);
+                return 0;
+        }
         if (w->ping_due)
                 return write_ping(w) < 0 ? -1 : 0;
         m = queue_pop(w);
@@ -346,14 +383,13 @@ static int on_writable(Ws *w)
                 lws_close_reason(w->wsi, (enum lws_close_status)w->finish_code, NULL, 0);
                 return -1;
         }
-        if (lws_write(w->wsi, m->data, m->len, m->text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
+        if (write_message(w, m) < 0)
                 return -1;
-        if (!w->owned)
-                timer_start(w->timer, FLUSH_MSEC); /* the deadline is for each message */
-        if ((w->queue || w->finish) && lws_callback_on_writable(w->wsi) < 0)
+        more = lws_partial_buffered(w->wsi);
+        if ((more || w->queue || w->finish) && lws_callback_on_writable(w->wsi) < 0)
                 return -1;
-        if (w->handler && w->handler->on_written)
-                w->handler->on_written(w->userdata, m->len);
+        if (!more)
+                tell_written(w);
         return 0;
 }
 

@@ -14,7 +14,7 @@ typedef struct WsHandler {
         void (*on_open)(void *userdata);
         /* A whole message. data may be changed by the receiver and is gone after the call. */
         void (*on_message)(void *userdata, bool text, uint8_t *data, size_t len);
-        /* A message of len bytes has been handed to the kernel or to TLS. May be NULL. */
+        /* A message of len bytes has been handed whole to the kernel or to TLS. May be NULL. */
         void (*on_written)(void *userdata, size_t len);
         /* The end; nothing follows. code: the close code that came, 0 if none. The owner still
          * calls ws_free. */
@@ -58,6 +58,8 @@ WsMessage *ws_message_free(WsMessage *m);
 int ws_send(Ws *w, WsMessage *m) _must_use_;
 int ws_send_text(Ws *w, const char *text, size_t len) _must_use_;
 size_t ws_queued_bytes(const Ws *w);
+/* Messages that on_written has not been called for yet. */
+size_t ws_n_unwritten(const Ws *w);
 /* Stops or resumes reading from the network. A message or two that were read may still come. */
 void ws_pause(Ws *w, bool paused);
 

@@ -1,0 +1,347 @@
+#!/usr/bin/python3
+"""What others may try against linkd: local users, devices, hosts, relays. Real programs, real sockets."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import agentkit  # noqa: E402
+from agentkit import World  # noqa: E402
+
+from linkv1 import client, header, spake2, ws  # noqa: E402
+from linkv1.codec import unb64u  # noqa: E402
+
+HELLO, ERROR, CALL, RESULT = 0x01, 0x02, 0x03, 0x04
+CONNECT, OPENED, STATE, SERVE, INCOMING = 0x10, 0x11, 0x12, 0x13, 0x14
+REQUEST, RESPONSE, EVENT, ASK = 0x20, 0x21, 0x22, 0x23
+FRAME_MAX = 16 * 1024 * 1024 + 65536
+MIB = 1 << 20
+
+
+def text(s):
+    raw = s.encode()
+    return struct.pack(">H", len(raw)) + raw
+
+
+def frame(kind, body=b"", session=0, request=0):
+    return struct.pack(">IBBHII", 12 + len(body), kind, 0, 0, session, request) + body
+
+
+HELLO_FRAME = frame(HELLO, b"LKIP" + struct.pack(">HHII", 1, 0, 0, FRAME_MAX) + text("attacker"))
+
+
+class App:
+    """An application that speaks docs/IPC.md itself."""
+
+    def __init__(self, agent, hello=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(agentkit.LIMIT_SEC)
+        self.socket.connect(str(agent.socket))
+        if hello:
+            self.socket.sendall(HELLO_FRAME)
+            kind = self.next()[0]
+            assert kind == HELLO, kind
+
+    def send(self, kind, body=b"", session=0, request=0):
+        self.socket.sendall(frame(kind, body, session, request))
+
+    def _exactly(self, n):
+        data = bytearray()
+        while len(data) < n:
+            part = self.socket.recv(n - len(data))
+            if not part:
+                raise EOFError
+            data += part
+        return bytes(data)
+
+    def next(self):
+        """(type, flags, session, request, body); EOFError at the end."""
+        n, kind, flags, _, session, request = struct.unpack(">IBBHII", self._exactly(16))
+        return kind, flags, session, request, self._exactly(n - 12)
+
+    def until(self, *kinds, request=None):
+        while True:
+            got = self.next()
+            if got[0] in kinds and (request is None or got[3] == request):
+                return got
+
+    def status(self):
+        """Something that is answered at once."""
+        self.send(CALL, text("status"), request=0xffffffff)
+        return self.next()
+
+    def close(self):
+        self.socket.close()
+
+
+def word(error):
+    n = struct.unpack_from(">H", error[4])[0]
+    return error[4][2:2 + n].decode()
+
+
+class Loop:
+    """asyncio in a thread, for what a test plays itself."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def call(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(agentkit.LIMIT_SEC)
+
+    async def _cancel(self):
+        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self):
+        self.call(self._cancel())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(agentkit.LIMIT_SEC)
+        self.loop.close()
+
+
+class OwnRelay:
+    """A relay that a test plays: it confirms registers, and brings links that the test itself is the
+    client of. receive_bytes: what the kernel keeps for a socket that is not read."""
+
+    def __init__(self, receive_bytes=None):
+        self.receive_bytes = receive_bytes
+        self.accepted = {}
+        self.controls = asyncio.Queue()
+        self.n = 0
+
+    async def start(self):
+        listener = socket.socket()
+        if self.receive_bytes:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_bytes)
+        listener.bind(("127.0.0.1", 0))
+        self.server = await asyncio.start_server(self._serve, sock=listener)
+        self.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        return self
+
+    async def _serve(self, reader, writer):
+        try:
+            _, headers = await ws.read_head(reader)
+            s = ws.accept(reader, writer, "/v1/link", headers)
+            message = json.loads(await s.recv())
+            if message["type"] == "register":
+                await s.send(json.dumps({"type": "registered", "address": message["address"]}))
+                self.controls.put_nowait(s)
+                while True:
+                    await s.recv()
+            elif message["type"] == "accept":
+                self.accepted[message["linkId"]].set_result(s)
+        except (ws.Closed, ws.ProtocolError, ConnectionError, asyncio.CancelledError):
+            s.abort()
+
+    async def register(self):
+        """The control socket of the next host that registers."""
+        self.control = await self.controls.get()
+
+    async def introduce(self):
+        """Names a new link to the host, which will dial back."""
+        self.n += 1
+        link = f"link-{self.n}"
+        self.accepted[link] = asyncio.get_running_loop().create_future()
+        await self.control.send(json.dumps({"type": "relay", "linkId": link}))
+        return link
+
+    async def link(self):
+        """The test's end of a new link to the host."""
+        link = await self.introduce()
+        s = await self.accepted[link]
+        await s.send(json.dumps({"type": "relaying", "linkId": link}))
+        return s
+
+
+class Attack(World):
+    def setUp(self):
+        super().setUp()
+        self.loop = Loop()
+        self.addCleanup(self.loop.stop)
+        self.call = self.loop.call
+
+    def own_relay(self, host, **how):
+        relay = self.call(OwnRelay(**how).start())
+        host.ctl("uplink", "add", relay.url)
+        self.call(relay.register())
+        return relay
+
+    def server(self, host, window=MIB):
+        """An application that serves requests and events."""
+        app = App(host)
+        self.addCleanup(app.close)
+        app.send(SERVE, struct.pack(">IB", window, 3) + text(""), request=1)
+        self.assertEqual(app.next()[0], RESULT)
+        return app
+
+
+class State(World):
+    """Things planted in the state directory under the names of temporary files."""
+
+    def setUp(self):
+        super().setUp()
+        self.a = self.agent("a")
+        self.record = next(self.a.state.glob("host-*.rec")).name
+
+    def check(self):
+        self.a.ctl("uplink", "add", "ws://127.0.0.1:1", timeout=20)
+        self.assertEqual(len(self.a.json("uplink", "list")), 1)
+
+    def test_a_fifo_is_not_waited_for(self):
+        os.mkfifo(self.a.state / (self.record + ".tmp"))
+        self.check()
+
+    def test_a_link_is_not_followed(self):
+        victim = pathlib.Path(self.directory) / "victim"
+        victim.write_text("mine")
+        for link in (os.symlink, os.link):
+            tmp = self.a.state / (self.record + ".tmp")
+            link(victim, tmp)
+            self.check()
+            self.assertEqual(victim.read_text(), "mine")
+            self.assertFalse(os.path.lexists(tmp))
+            self.a.ctl("uplink", "remove", "ws://127.0.0.1:1")
+
+
+class Guesses(Attack):
+    """The five guesses of a code."""
+
+    GUESSES = 5
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.agent("home")
+        self.relay = self.own_relay(self.home)
+        self.invitation = self.home.json("invite")
+        self.head = header.Header(header.PAIR, code_id=unb64u(self.invitation["codeId"])).encode()
+
+    def in_flight(self, n):
+        self.home.until(f"{n} attempts", lambda: self.home.json("invitations")[0]["inFlight"] == n)
+
+    def hold(self, frames):
+        """A link on which so many frames of a pairing were sent."""
+        async def send():
+            s = await self.relay.link()
+            await s.send(self.head)
+            if frames > 1:
+                await s.send(spake2.Side("WRONG2", self.head, client=True).share)
+                await s.recv()  # pB
+            return s
+
+        return self.call(send())
+
+    def pair(self):
+        address = self.home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await self.relay.link()
+            _, session = await client.pair_on(s, address, self.invitation["code"],
+                                              unb64u(self.invitation["codeId"]))
+            session.drop()
+
+        self.call(pair())
+
+    def test_silent_attempts_give_way(self):
+        for n in range(self.GUESSES):
+            self.hold(frames=1)
+            self.in_flight(n + 1)
+        self.pair()
+        self.home.wait_line("link link-1 at .*gives its place")
+        self.assertEqual(len(self.home.json("devices")), 1)
+
+    def test_answered_attempts_keep_their_place(self):
+        held = [self.hold(frames=2) for _ in range(self.GUESSES)]
+        self.in_flight(self.GUESSES)
+        with self.assertRaises((ws.Closed, client.HandshakeFailed)):
+            self.pair()
+        self.in_flight(self.GUESSES)
+        for s in held:
+            s.abort()
+
+
+class Written(Attack):
+    """A relay that reads nothing."""
+
+    async def pair(self, relay, invitation):
+        """Pairs, and reads nothing that comes after the host's point."""
+        s = await relay.link()
+        head = header.Header(header.PAIR, code_id=unb64u(invitation["codeId"])).encode()
+        side = spake2.Side(invitation["code"], head, client=True)
+        await s.send(head)
+        await s.send(side.share)
+        keys = side.finish(await s.recv())
+        s.reader._transport.pause_reading()
+        await s.send(keys.cA)
+        return s
+
+    def test_an_event_is_written_when_it_was_taken_whole(self):
+        home = self.agent("home")
+        relay = self.own_relay(home, receive_bytes=65536)
+        app = self.server(home)
+        s = self.call(self.pair(relay, home.json("invite")))
+        session = app.until(INCOMING)[2]
+        data = b'"' + b"x" * (15 * MIB) + b'"'  # more than the kernel takes for nobody
+        app.send(EVENT, struct.pack(">I", len(data)) + data, session=session, request=7)
+        for _ in range(20):  # long enough for a RESULT that should not come to be the next frame
+            got = app.status()
+            self.assertEqual(got[3], 0xffffffff, "written, though nobody reads")
+            time.sleep(0.02)
+
+        async def resume():
+            s.reader._transport.resume_reading()
+            while len(await s.recv()) < 15 * MIB:
+                pass
+
+        self.call(resume())
+        self.assertEqual(app.until(RESULT, ERROR, request=7)[0], RESULT)
+
+
+class Logs(Attack):
+    """Lines that somebody outside can cause without end."""
+
+    LINES = 30  # LOG_LIMIT_LINES
+
+    def count(self, agent, pattern):
+        return sum(bool(re.search(pattern, line)) for line in agent.lines if line)
+
+    def test_links_of_a_relay(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+
+        async def drop_links():
+            for _ in range(self.LINES + 70):
+                s = await relay.link()
+                await s.send("no frame of a handshake")  # linkd hangs up
+                with contextlib.suppress(ws.Closed):
+                    await s.recv()
+                s.abort()
+
+        self.call(drop_links())
+        self.assertEqual(self.count(home, "^info: .*: link link-|a link was dropped"), self.LINES)
+
+    def test_applications_that_break_the_rules(self):
+        a = self.agent("a")
+        for _ in range(self.LINES + 70):
+            app = App(a, hello=False)
+            app.send(CALL, text("status"), request=1)
+            self.assertEqual(word(app.next()), "protocol")
+            app.close()
+        self.assertEqual(self.count(a, "closing an application's connection"), self.LINES)
+
+
+if __name__ == "__main__":
+    agentkit.main()
