@@ -214,6 +214,7 @@ static int finish(Dialback *d)
 {
         Host *h = d->uplink->host;
         Device *device = host_find_device(h, d->key_id);
+        bool paired = handshake_host_header(d->handshake)->mode != HEADER_RECONNECT;
         SealPair *keys;
         Ws *ws;
         int r;
@@ -227,7 +228,7 @@ static int finish(Dialback *d)
                 return -ENOMEM;
         handshake_take_keys(d->handshake, keys);
         ws = TAKE_PTR(d->ws);
-        r = host_add_session(h, device, ws, keys);
+        r = host_add_session(h, device, ws, keys, paired);
         if (r < 0)
                 log_warning("host %s: a session was dropped: %s", h->name, strerror(-r));
         dialback_free(d);

@@ -196,8 +196,9 @@ Host *host_free(Host *h)
 {
         if (!h)
                 return NULL;
-        while (h->sessions)
-                host_end_session(h->sessions, "closed", "the agent is stopping");
+        while (h->sessions || h->unproven)
+                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
+                                 "the agent is stopping");
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
@@ -251,9 +252,11 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
                         *at = h->next;
                         break;
                 }
-        while (h->sessions) {
-                conduit_kill_session(h->sessions->conduit);
-                host_end_session(h->sessions, "closed", "the host was removed");
+        while (h->sessions || h->unproven) {
+                HostSession *s = h->sessions ? h->sessions : h->unproven;
+
+                conduit_kill_session(s->conduit);
+                host_end_session(s, "closed", "the host was removed");
         }
         for (HostServer *server = h->servers; server; server = next) {
                 next = server->next;
@@ -322,24 +325,38 @@ int host_remove_uplink(Host *h, const char *url)
 
 /* ---- sessions ---- */
 
+static void link_session(HostSession *s)
+{
+        HostSession **list = s->proven ? &s->host->sessions : &s->host->unproven;
+
+        s->next = *list;
+        *list = s;
+        *(s->proven ? &s->host->n_sessions : &s->host->n_unproven) += 1;
+}
+
+static void unlink_session(HostSession *s)
+{
+        HostSession **at = s->proven ? &s->host->sessions : &s->host->unproven;
+
+        while (*at != s)
+                at = &(*at)->next;
+        *at = s->next;
+        *(s->proven ? &s->host->n_sessions : &s->host->n_unproven) -= 1;
+}
+
 void host_end_session(HostSession *s, const char *word, const char *message)
 {
-        Host *h = s->host;
         HostServer *next;
 
-        for (HostSession **at = &h->sessions; *at; at = &(*at)->next)
-                if (*at == s) {
-                        *at = s->next;
-                        h->n_sessions--;
-                        break;
-                }
+        unlink_session(s);
         /* First every request that waits is answered, then the users hear of the end. */
         s->conduit = conduit_free(s->conduit, word, message);
-        for (HostServer *server = h->servers; server; server = next) {
+        for (HostServer *server = s->proven ? s->host->servers : NULL; server; server = next) {
                 next = server->next;
                 server->ops->on_session_ended(server, s, word, message);
         }
-        watch_tell_host_session(s, "closed", word, message);
+        if (s->proven)
+                watch_tell_host_session(s, "closed", word, message);
         free(s);
 }
 
@@ -358,7 +375,8 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
         HostSession *s = userdata;
 
         log_info("host %s: session %u ended: %s", s->host->name, (unsigned)s->number, reason);
-        touch(s->host, s->key_id);
+        if (s->proven)
+                touch(s->host, s->key_id);
         host_end_session(s, word, reason);
 }
 
@@ -370,7 +388,54 @@ static void on_framed(void *userdata)
                 server->ops->on_session_framed(server, s);
 }
 
+static HostSession *oldest(HostSession *list, const uint8_t *key_id)
+{
+        HostSession *found = NULL;
+
+        for (HostSession *s = list; s; s = s->next)
+                if (!key_id || memcmp(s->key_id, key_id, KEY_ID_BYTES) == 0)
+                        found = s;
+        return found;
+}
+
+/* It counts, and everybody hears of it. */
+static void announce(HostSession *s)
+{
+        Host *h = s->host;
+        const Device *d = host_find_device(h, s->key_id);
+
+        touch(h, s->key_id);
+        watch_tell_host_session(s, "opened", NULL, NULL);
+        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number,
+                 d ? d->label : "?");
+        for (HostServer *server = h->servers; server; server = server->next)
+                server->ops->on_session(server, s);
+        if (d && d->expires_at)
+                host_check_expiry(h);
+}
+
+static void make_room(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        if (host_device_sessions(h, key_id) >= DEVICE_SESSIONS_MAX)
+                host_end_session(oldest(h->sessions, key_id), "closed",
+                                 "this device has opened too many newer sessions");
+}
+
+static void on_heard(void *userdata)
+{
+        HostSession *s = userdata;
+
+        if (s->proven)
+                return;
+        make_room(s->host, s->key_id);
+        unlink_session(s);
+        s->proven = true;
+        link_session(s);
+        announce(s);
+}
+
 static const ConduitHandler conduit_handler = {
+        .on_heard = on_heard,
         .on_framed = on_framed,
         .on_session_ended = on_session_ended,
 };
@@ -384,13 +449,15 @@ unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
         return n;
 }
 
-int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
+int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys, bool proven)
 {
         HostSession *s = NULL;
         int r = 0;
 
-        if (h->n_sessions >= HOST_SESSIONS_MAX ||
-            host_device_sessions(h, d->key_id) >= DEVICE_SESSIONS_MAX)
+        if (!proven && h->n_unproven >= HOST_UNPROVEN_MAX)
+                host_end_session(oldest(h->unproven, NULL), "closed",
+                                 "its client said nothing, and others came");
+        if (h->n_sessions + h->n_unproven >= HOST_SESSIONS_MAX)
                 r = -EUSERS;
         else if (!(s = calloc(1, sizeof(*s))))
                 r = -ENOMEM;
@@ -403,6 +470,7 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
                 return r;
         }
         s->host = h;
+        s->proven = proven;
         memcpy(s->key_id, d->key_id, KEY_ID_BYTES);
         s->number = ++h->last_session_number;
         s->since = time(NULL);
@@ -412,26 +480,19 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
                 free(s);
                 return r;
         }
-        s->next = h->sessions;
-        h->sessions = s;
-        h->n_sessions++;
-        touch(h, d->key_id);
-        watch_tell_host_session(s, "opened", NULL, NULL);
-        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
-        for (HostServer *server = h->servers; server; server = server->next)
-                server->ops->on_session(server, s);
-        if (d->expires_at)
-                host_check_expiry(h);
+        link_session(s);
+        if (proven)
+                announce(s);
         return 0;
 }
 
-unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
-                                  const char *message)
+static unsigned end_device_sessions(HostSession *list, const uint8_t key_id[KEY_ID_BYTES],
+                                    const char *word, const char *message)
 {
         unsigned n = 0;
         HostSession *next;
 
-        for (HostSession *s = h->sessions; s; s = next) {
+        for (HostSession *s = list; s; s = next) {
                 next = s->next;
                 if (memcmp(s->key_id, key_id, KEY_ID_BYTES) != 0)
                         continue;
@@ -440,6 +501,13 @@ unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], c
                 n++;
         }
         return n;
+}
+
+unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
+                                  const char *message)
+{
+        (void)end_device_sessions(h->unproven, key_id, word, message); /* nobody knew of them */
+        return end_device_sessions(h->sessions, key_id, word, message);
 }
 
 int host_serve(Host *h, HostServer *server)

@@ -40,6 +40,9 @@ struct HostSession {
         Conduit *conduit;
         uint64_t number; /* unique in this process */
         time_t since;
+        /* The client has shown that it holds the keys: in a pairing by its confirmation, else by
+         * its first sealed frame. Message 1 of Noise NKpsk0 shows nothing: it can be replayed. */
+        bool proven;
 };
 
 /* Who serves a role of a host: an IPC connection. */
@@ -74,8 +77,10 @@ struct Host {
         Device *devices;
         unsigned n_devices;
         Invitation *invitations;
-        HostSession *sessions;
+        HostSession *sessions; /* proved, the newest first */
         unsigned n_sessions;
+        HostSession *unproven; /* the newest first; nobody is told of them */
+        unsigned n_unproven;
         uint64_t last_session_number;
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
@@ -135,7 +140,7 @@ unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], c
 unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
 
 /* A device has connected: makes a session of it. w and keys are taken over, also on failure. */
-int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys) _must_use_;
+int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys, bool proven) _must_use_;
 
 /* Makes server the one for its roles; its on_session is called for each session there is.
  * 0; -EBUSY: somebody has one of the roles. */

@@ -68,7 +68,11 @@ enum {
 
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
-        DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine */
+        DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
+                                     has proved itself takes the place of the oldest */
+        /* Sessions whose client has not sent a sealed frame yet, of one host. An honest one sends
+         * its cap at once; a replayed first message never can. The oldest goes for a new one. */
+        HOST_UNPROVEN_MAX = 64,
 
         /* Descriptors: all sessions of two full hosts and all applications. libwebsockets makes
          * tables of this size, so that the system's own limit (a milliard in places) will not do.

@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
 
-from linkv1 import client, codec, header, spake2, ws  # noqa: E402
+from linkv1 import client, codec, header, noise, spake2, ws  # noqa: E402
 from linkv1 import relay as v1_relay  # noqa: E402
 
 NUMBERS = '{"n":123456789012345678901234567890,"f":1.0}'
@@ -303,6 +303,45 @@ class V1Relay:
         self.call(self.relay.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(agentkit.LIMIT_SEC)
+
+
+class Replay(World):
+    def test_a_replayed_reconnect_is_nobody(self):
+        """Message 1 of a reconnect can be recorded and sent again: no session comes of it, and no place
+        of the device's is taken."""
+        relay = self.relay()
+        home = self.agent("home")
+        home.ctl("uplink", "add", relay.url)
+        home.wait_registered()
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        invitation = home.json("invite")
+
+        async def scene():
+            made, session = await client.pair([relay.url], invitation["address"], invitation["code"],
+                                              codec.unb64u(invitation["codeId"]))
+            await session.close()
+            head = header.Header(header.RECONNECT, key_id=made.key_id).encode()
+            first = noise.Handshake(initiator=True, prologue=head, static=made.host_static_public,
+                                    psk=made.token).write_message1()
+            sockets = []
+            for _ in range(70):  # more than the sessions that a device may have
+                socket, _ = await client.splice(relay.url, made.address)
+                await socket.send(head)
+                await socket.send(first)
+                await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                sockets.append(socket)
+            seen = await asyncio.to_thread(home.json, "devices")
+            real = await client.reconnect([relay.url], made)
+            answer = await asyncio.wait_for(real.request("still here"), agentkit.LIMIT_SEC)
+            for socket in sockets:
+                socket.abort()
+            await real.close()
+            return seen, answer
+
+        seen, answer = asyncio.run(scene())
+        self.assertFalse(seen[0]["connected"])
+        self.assertEqual(answer, "still here")
 
 
 class HostileRelay(World):
