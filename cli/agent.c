@@ -67,6 +67,19 @@ int agent_lost(const Cli *cli, const linkipc *l)
                             linkipc_get_path(l), why[0] ? ": " : "", why);
 }
 
+int agent_unserved(const Cli *cli, const char *topic, const char *json)
+{
+        _cleanup_json_ json_t *info =
+                strcmp(topic, "unserved") == 0 ? json_loads(json, 0, NULL) : NULL;
+        const char *host = json_string_value(json_object_get(info, "host"));
+        const char *word = json_string_value(json_object_get(info, "word"));
+        const char *message = json_string_value(json_object_get(info, "message"));
+
+        if (!host || !word || !message)
+                return -1;
+        return output_error(cli, word, "%s: %s", host, message);
+}
+
 /* ---- connecting ---- */
 
 /* Where it was looked for. */
@@ -133,7 +146,7 @@ static void wipe_textp(char **text)
         free(*text);
 }
 
-static int call(const Cli *cli, linkipc *l, const char *method, const char *params, json_t **ret)
+int agent_call_on(const Cli *cli, linkipc *l, const char *method, const char *params, json_t **ret)
 {
         _cleanup_(wipe_textp) char *answer = NULL;
         json_error_t fault;
@@ -162,7 +175,7 @@ int agent_call(const Cli *cli, const char *method, json_t *params, json_t **ret)
                 return output_no_memory(cli);
         r = agent_open(cli, &l);
         if (r == EXIT_OK)
-                r = call(cli, l, method, text, ret);
+                r = agent_call_on(cli, l, method, text, ret);
         free_wiped(text);
         return r;
 }

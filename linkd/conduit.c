@@ -151,6 +151,14 @@ static void on_framed(void *userdata)
                 c->handler->on_framed(c->userdata);
 }
 
+static void on_heard(void *userdata)
+{
+        const Conduit *c = userdata;
+
+        if (c->handler->on_heard)
+                c->handler->on_heard(c->userdata);
+}
+
 static Pending *find_pending(Conduit *c, uint64_t id)
 {
         Pending *p = c->pending;
@@ -253,6 +261,7 @@ static void on_ended(void *userdata, const char *word, const char *reason)
 }
 
 static const SessionHandler session_handler = {
+        .on_heard = on_heard,
         .on_envelope = on_envelope,
         .on_framed = on_framed,
         .on_written = on_written,

@@ -45,6 +45,8 @@ typedef struct ConduitHandler {
         /* The session ended by itself and is gone; only for conduits that can attach another. */
         void (*on_session_ended)(void *userdata, const char *word, const char *reason);
         void (*on_framed)(void *userdata);
+        /* The other end of a session has proved itself. Must not free the conduit. May be NULL. */
+        void (*on_heard)(void *userdata);
 } ConduitHandler;
 
 /* resend: requests wait for the next session (a peer link); otherwise they fail with the session.

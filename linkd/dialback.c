@@ -24,6 +24,7 @@ struct Dialback {
         Timer *timer;
         Handshake *handshake;
         Invitation *invitation; /* whose guess slot is taken; NULL: none */
+        bool recovery;          /* a place of the recovery key is taken */
         uint64_t guess_number;  /* of that slot: older ones are smaller */
         bool answered;          /* something was said to the client: in a pairing pB, for its F1 */
         uint8_t key_id[KEY_ID_BYTES];
@@ -52,6 +53,8 @@ Dialback *dialback_free(Dialback *d)
                 }
         if (d->invitation)
                 invitation_refund(d->invitation);
+        if (d->recovery)
+                host_refund_recovery(d->uplink->host);
         handshake_free(d->handshake);
         timer_free(d->timer);
         ws_free(d->ws);
@@ -66,6 +69,18 @@ void dialback_end_for(Host *h, const Invitation *i, const Dialback *except)
                 for (Dialback *d = u->dialbacks; d; d = next) {
                         next = d->next;
                         if (d->invitation == i && d != except)
+                                dialback_free(d);
+                }
+        }
+}
+
+void dialback_end_recovery(Host *h)
+{
+        for (Uplink *u = h->uplinks; u; u = u->next) {
+                Dialback *next;
+                for (Dialback *d = u->dialbacks; d; d = next) {
+                        next = d->next;
+                        if (d->recovery)
                                 dialback_free(d);
                 }
         }
@@ -151,14 +166,19 @@ static int give_secret(Dialback *d)
                 return handshake_host_give_password(d->handshake, i->code->data, i->code->len, now);
         }
         case HEADER_RECOVER:
-                drop(d, "recovery is not enabled");
+                d->recovery = host_reserve_recovery(h);
+                if (d->recovery)
+                        return handshake_host_give_password(d->handshake, h->recovery_key->data,
+                                                            h->recovery_key->len, now);
+                drop(d, h->recovery_key ? "recovery: too many attempts at a time"
+                                        : "recovery is not enabled");
                 return -ECANCELED;
         case HEADER_RECONNECT:
                 memcpy(d->key_id, header->key_id, KEY_ID_BYTES);
                 device = host_find_device(h, header->key_id);
-                if (device)
+                if (device && !host_device_is_expired(device))
                         return handshake_host_give_token(d->handshake, device->token, now);
-                if (h->agent->n_unreadable_devices) {
+                if (!device && h->agent->n_unreadable_devices) {
                         drop(d,
                              "an unknown key id; not refused, since a device record is unreadable");
                         return -ECANCELED;
@@ -185,7 +205,8 @@ static int store_device(Dialback *d)
         }
         memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
         d->invitation = NULL; /* this attempt outlives it */
-        invitation_close(i);
+        if (i)
+                invitation_close(i, "used");
         return handshake_host_stored(d->handshake);
 }
 
@@ -193,12 +214,13 @@ static int finish(Dialback *d)
 {
         Host *h = d->uplink->host;
         Device *device = host_find_device(h, d->key_id);
+        bool paired = handshake_host_header(d->handshake)->mode != HEADER_RECONNECT;
         SealPair *keys;
         Ws *ws;
         int r;
 
-        if (!device) { /* revoked while the handshake ran */
-                drop(d, "the device was revoked");
+        if (!device || host_device_is_expired(device)) { /* while the handshake ran */
+                drop(d, "the device was revoked, or its time is over");
                 return -ECANCELED;
         }
         keys = secret_object_new(sizeof(*keys));
@@ -206,7 +228,7 @@ static int finish(Dialback *d)
                 return -ENOMEM;
         handshake_take_keys(d->handshake, keys);
         ws = TAKE_PTR(d->ws);
-        r = host_add_session(h, device, ws, keys);
+        r = host_add_session(h, device, ws, keys, paired);
         if (r < 0)
                 log_warning("host %s: a session was dropped: %s", h->name, strerror(-r));
         dialback_free(d);
@@ -245,10 +267,10 @@ static int step(Dialback *d, int result)
                         i = TAKE_PTR(d->invitation);
                         if (i)
                                 invitation_fail(i);
-                        drop(d, "pairing: wrong code");
+                        drop(d, d->recovery ? "recovery: wrong key" : "pairing: wrong code");
                         return -ECANCELED;
                 case HANDSHAKE_REFUSED:
-                        drop(d, "refused: unknown or revoked key id");
+                        drop(d, "refused: unknown, revoked or expired key id");
                         return -ECANCELED;
                 case HANDSHAKE_BAD_PEER:
                         drop(d, "the client broke the handshake");
@@ -296,7 +318,7 @@ static void begin_handshake(Dialback *d)
         int r;
 
         set_state(d, DIALBACK_HANDSHAKE);
-        ws_set_message_max(d->ws, LINK_MESSAGE_MAX);
+        ws_set_message_max(d->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
         randombytes_buf(random, sizeof(random));
         do { /* a key id whose text does not begin with '-', which would look like an option */
                 randombytes_buf(welcome, sizeof(welcome));

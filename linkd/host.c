@@ -5,13 +5,20 @@
 #include <stdio.h>
 
 #include "liblinkproto/b64u.h"
+#include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 /* ---- identity ---- */
 
 const char *host_address(const Host *h)
 {
         return h->keys->reg.address;
+}
+
+static void on_expiry_timer(void *userdata)
+{
+        host_check_expiry(userdata);
 }
 
 static Host *host_alloc(Agent *a)
@@ -22,10 +29,9 @@ static Host *host_alloc(Agent *a)
                 return NULL;
         h->agent = a;
         h->keys = secret_object_new(sizeof(*h->keys));
-        if (!h->keys) {
-                free(h);
-                return NULL;
-        }
+        h->expiry_timer = timer_new(a->loop, on_expiry_timer, h);
+        if (!h->keys || !h->expiry_timer)
+                return host_free(h);
         return h;
 }
 
@@ -37,8 +43,8 @@ static int derive(Host *h)
         return 0;
 }
 
-/* The record: {"name","staticPrivate","createdAt","uplinks":[url]}. */
-static int save(Host *h)
+/* The record: {"name","staticPrivate","createdAt","recovery":key?,"uplinks":[url]}. */
+int host_save(Host *h)
 {
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         Buf b = {};
@@ -51,6 +57,8 @@ static int save(Host *h)
         buf_json_member_str(&b, "name", h->name);
         buf_json_member_str(&b, "staticPrivate", key);
         buf_json_member_int(&b, "createdAt", h->created_at);
+        if (h->recovery_key)
+                buf_json_member_str(&b, "recovery", (const char *)h->recovery_key->data);
         buf_json_name(&b, "uplinks");
         buf_add_str(&b, "[");
         for (const Uplink *u = h->uplinks; u; u = u->next) {
@@ -78,9 +86,17 @@ static void link_host(Host *h)
 
 int host_create(Host **ret, Agent *a, const char *name)
 {
-        Host *h = host_alloc(a);
+        unsigned n = 0;
+        Host *h;
         int r;
 
+        if (agent_find_host(a, name, strlen(name)))
+                return -EEXIST;
+        for (h = a->hosts; h; h = h->next)
+                n++;
+        if (n >= HOSTS_MAX)
+                return -EUSERS;
+        h = host_alloc(a);
         if (!h)
                 return -ENOMEM;
         h->record = store_new_id();
@@ -91,12 +107,13 @@ int host_create(Host **ret, Agent *a, const char *name)
                 r = derive(h);
         } while (r == 0 && host_address(h)[0] == '-');
         if (r == 0)
-                r = save(h);
+                r = host_save(h);
         if (r < 0) {
                 host_free(h);
                 return r;
         }
         link_host(h);
+        watch_tell_host(h, "added");
         *ret = h;
         return 0;
 }
@@ -120,9 +137,25 @@ static int load_uplinks(Host *h, JsonSlice list)
         return 0;
 }
 
+/* Absent: recovery is disabled. */
+static int load_recovery(Host *h, JsonSlice v)
+{
+        char text[64];
+        size_t n;
+
+        if (!v.p)
+                return 0;
+        if (json_str_copy(v, text, sizeof(text), &n) < 0 || n == 0)
+                return -EBADMSG;
+        h->recovery_key = secret_copy(text, n);
+        sodium_memzero(text, sizeof(text));
+        return h->recovery_key ? 0 : -ENOMEM;
+}
+
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
 {
-        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks"};
+        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks",
+                                            "recovery"};
         JsonSlice v[ELEMENTSOF(names)];
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         int64_t created;
@@ -146,6 +179,8 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         }
         if (r == 0)
                 r = load_uplinks(h, v[3]);
+        if (r == 0)
+                r = load_recovery(h, v[4]);
         if (r == 0 && agent_find_host(a, h->name, strlen(h->name)))
                 r = -EBADMSG; /* a copy of a record: two hosts of a name cannot be told apart */
         if (r < 0) {
@@ -161,12 +196,13 @@ Host *host_free(Host *h)
 {
         if (!h)
                 return NULL;
-        while (h->sessions)
-                host_end_session(h->sessions, "closed", "the agent is stopping");
+        while (h->sessions || h->unproven)
+                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
+                                 "the agent is stopping");
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
-                invitation_close(h->invitations);
+                invitation_close(h->invitations, "closed");
         while (h->uplinks) {
                 Uplink *u = h->uplinks;
                 h->uplinks = u->next;
@@ -177,9 +213,59 @@ Host *host_free(Host *h)
                 h->devices = d->next;
                 secret_object_free(d);
         }
+        timer_free(h->expiry_timer);
+        secret_free(h->recovery_key);
         secret_object_free(h->keys);
         free(h);
         return NULL;
+}
+
+static int remove_records(Host *h)
+{
+        _cleanup_(freep) RecordId *ids = calloc(h->n_devices + 1, sizeof(*ids));
+        size_t n = 0;
+        int r;
+
+        if (!ids)
+                return -ENOMEM;
+        for (const Device *d = h->devices; d; d = d->next)
+                ids[n++] = d->record;
+        r = store_remove_all(h->agent->store, RECORD_DEVICE, ids, n);
+        if (r == 0)
+                r = store_remove(h->agent->store, RECORD_HOST, &h->record);
+        return r;
+}
+
+int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
+{
+        Agent *a = h->agent;
+        HostServer *next;
+        int r = remove_records(h);
+
+        if (r < 0)
+                return r;
+        *ret_devices = h->n_devices;
+        *ret_sessions = h->n_sessions;
+        log_info("host %s: removed, with %u devices", h->name, h->n_devices);
+        for (Host **at = &a->hosts; *at; at = &(*at)->next)
+                if (*at == h) {
+                        *at = h->next;
+                        break;
+                }
+        while (h->sessions || h->unproven) {
+                HostSession *s = h->sessions ? h->sessions : h->unproven;
+
+                conduit_kill_session(s->conduit);
+                host_end_session(s, "closed", "the host was removed");
+        }
+        for (HostServer *server = h->servers; server; server = next) {
+                next = server->next;
+                server->ops->on_host_removed(server);
+        }
+        watch_tell_host(h, "removed");
+        host_free(h);
+        agent_note_last_seen(a);
+        return 0;
 }
 
 /* ---- uplinks ---- */
@@ -206,11 +292,12 @@ int host_add_uplink(Host *h, const char *url)
         r = uplink_new(at, h, url);
         if (r < 0)
                 return r;
-        r = save(h);
+        r = host_save(h);
         if (r < 0) {
                 *at = uplink_free(*at);
                 return r;
         }
+        watch_tell_uplink(*at, "added");
         uplink_start(*at);
         return 0;
 }
@@ -224,11 +311,12 @@ int host_remove_uplink(Host *h, const char *url)
                 if (strcmp(u->url, url) != 0)
                         continue;
                 *at = u->next;
-                r = save(h);
+                r = host_save(h);
                 if (r < 0) {
                         *at = u;
                         return r;
                 }
+                watch_tell_uplink(u, "removed");
                 uplink_free(u);
                 return 0;
         }
@@ -237,23 +325,38 @@ int host_remove_uplink(Host *h, const char *url)
 
 /* ---- sessions ---- */
 
+static void link_session(HostSession *s)
+{
+        HostSession **list = s->proven ? &s->host->sessions : &s->host->unproven;
+
+        s->next = *list;
+        *list = s;
+        *(s->proven ? &s->host->n_sessions : &s->host->n_unproven) += 1;
+}
+
+static void unlink_session(HostSession *s)
+{
+        HostSession **at = s->proven ? &s->host->sessions : &s->host->unproven;
+
+        while (*at != s)
+                at = &(*at)->next;
+        *at = s->next;
+        *(s->proven ? &s->host->n_sessions : &s->host->n_unproven) -= 1;
+}
+
 void host_end_session(HostSession *s, const char *word, const char *message)
 {
-        Host *h = s->host;
         HostServer *next;
 
-        for (HostSession **at = &h->sessions; *at; at = &(*at)->next)
-                if (*at == s) {
-                        *at = s->next;
-                        h->n_sessions--;
-                        break;
-                }
+        unlink_session(s);
         /* First every request that waits is answered, then the users hear of the end. */
         s->conduit = conduit_free(s->conduit, word, message);
-        for (HostServer *server = h->servers; server; server = next) {
+        for (HostServer *server = s->proven ? s->host->servers : NULL; server; server = next) {
                 next = server->next;
                 server->ops->on_session_ended(server, s, word, message);
         }
+        if (s->proven)
+                watch_tell_host_session(s, "closed", word, message);
         free(s);
 }
 
@@ -272,7 +375,8 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
         HostSession *s = userdata;
 
         log_info("host %s: session %u ended: %s", s->host->name, (unsigned)s->number, reason);
-        touch(s->host, s->key_id);
+        if (s->proven)
+                touch(s->host, s->key_id);
         host_end_session(s, word, reason);
 }
 
@@ -284,7 +388,54 @@ static void on_framed(void *userdata)
                 server->ops->on_session_framed(server, s);
 }
 
+static HostSession *oldest(HostSession *list, const uint8_t *key_id)
+{
+        HostSession *found = NULL;
+
+        for (HostSession *s = list; s; s = s->next)
+                if (!key_id || memcmp(s->key_id, key_id, KEY_ID_BYTES) == 0)
+                        found = s;
+        return found;
+}
+
+/* It counts, and everybody hears of it. */
+static void announce(HostSession *s)
+{
+        Host *h = s->host;
+        const Device *d = host_find_device(h, s->key_id);
+
+        touch(h, s->key_id);
+        watch_tell_host_session(s, "opened", NULL, NULL);
+        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number,
+                 d ? d->label : "?");
+        for (HostServer *server = h->servers; server; server = server->next)
+                server->ops->on_session(server, s);
+        if (d && d->expires_at)
+                host_check_expiry(h);
+}
+
+static void make_room(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        if (host_device_sessions(h, key_id) >= DEVICE_SESSIONS_MAX)
+                host_end_session(oldest(h->sessions, key_id), "closed",
+                                 "this device has opened too many newer sessions");
+}
+
+static void on_heard(void *userdata)
+{
+        HostSession *s = userdata;
+
+        if (s->proven)
+                return;
+        make_room(s->host, s->key_id);
+        unlink_session(s);
+        s->proven = true;
+        link_session(s);
+        announce(s);
+}
+
 static const ConduitHandler conduit_handler = {
+        .on_heard = on_heard,
         .on_framed = on_framed,
         .on_session_ended = on_session_ended,
 };
@@ -298,13 +449,15 @@ unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
         return n;
 }
 
-int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
+int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys, bool proven)
 {
         HostSession *s = NULL;
         int r = 0;
 
-        if (h->n_sessions >= HOST_SESSIONS_MAX ||
-            host_device_sessions(h, d->key_id) >= DEVICE_SESSIONS_MAX)
+        if (!proven && h->n_unproven >= HOST_UNPROVEN_MAX)
+                host_end_session(oldest(h->unproven, NULL), "closed",
+                                 "its client said nothing, and others came");
+        if (h->n_sessions + h->n_unproven >= HOST_SESSIONS_MAX)
                 r = -EUSERS;
         else if (!(s = calloc(1, sizeof(*s))))
                 r = -ENOMEM;
@@ -317,6 +470,7 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
                 return r;
         }
         s->host = h;
+        s->proven = proven;
         memcpy(s->key_id, d->key_id, KEY_ID_BYTES);
         s->number = ++h->last_session_number;
         s->since = time(NULL);
@@ -326,23 +480,19 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
                 free(s);
                 return r;
         }
-        s->next = h->sessions;
-        h->sessions = s;
-        h->n_sessions++;
-        touch(h, d->key_id);
-        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
-        for (HostServer *server = h->servers; server; server = server->next)
-                server->ops->on_session(server, s);
+        link_session(s);
+        if (proven)
+                announce(s);
         return 0;
 }
 
-unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
-                                  const char *message)
+static unsigned end_device_sessions(HostSession *list, const uint8_t key_id[KEY_ID_BYTES],
+                                    const char *word, const char *message)
 {
         unsigned n = 0;
         HostSession *next;
 
-        for (HostSession *s = h->sessions; s; s = next) {
+        for (HostSession *s = list; s; s = next) {
                 next = s->next;
                 if (memcmp(s->key_id, key_id, KEY_ID_BYTES) != 0)
                         continue;
@@ -353,6 +503,13 @@ unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], c
         return n;
 }
 
+unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
+                                  const char *message)
+{
+        (void)end_device_sessions(h->unproven, key_id, word, message); /* nobody knew of them */
+        return end_device_sessions(h->sessions, key_id, word, message);
+}
+
 int host_serve(Host *h, HostServer *server)
 {
         for (const HostServer *s = h->servers; s; s = s->next)
@@ -361,6 +518,7 @@ int host_serve(Host *h, HostServer *server)
         server->host = h;
         server->next = h->servers;
         h->servers = server;
+        watch_tell_host(h, "changed");
         for (HostSession *s = h->sessions; s; s = s->next)
                 server->ops->on_session(server, s);
         return 0;
@@ -375,5 +533,6 @@ void host_unserve(HostServer *server)
                         *at = server->next;
                         break;
                 }
+        watch_tell_host(server->host, "changed");
         server->host = NULL;
 }

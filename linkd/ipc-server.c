@@ -122,6 +122,7 @@ static void conn_close(IpcConn *c)
                         c->server->n_conns--;
                         break;
                 }
+        watch_remove(c->agent, &c->watcher);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
         c->timer = timer_free(c->timer);
@@ -140,6 +141,7 @@ static void stop_reading(IpcConn *c)
 static void conn_close_later(IpcConn *c, uint64_t msec)
 {
         c->closing = true;
+        watch_remove(c->agent, &c->watcher);
         stop_reading(c);
         timer_start(c->timer, msec);
 }
@@ -232,6 +234,13 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                                  .message = ipc_str(message),
                                  .error_no = error_of_word(word),
                          });
+}
+
+void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
+{
+        ipc_conn_send(c, &(IpcMessage){.type = IPC_NOTIFY,
+                                       .name = ipc_str(topic),
+                                       .json = {.p = (char *)json->data, .n = json->len}});
 }
 
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message)

@@ -15,14 +15,21 @@ enum {
         CODE_CHARS = 6, /* of a generated code: 30^6, five guesses: one in 145 million */
         CODE_FAILURES_MAX =
                 5, /* wrong confirmations that burn a code (PROTOCOL.md "Pairing rules") */
+        RECOVERY_KEY_BYTES = 16, /* 128 bits: not guessed, however often it is tried */
+        RECOVERIES_MAX = 5,   /* attempts with the recovery key at a time: as many as at a code */
         INVITE_TTL_SEC = 900, /* default */
         INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
+        DEVICE_TTL_MAX_SEC = 366 * 24 * 3600, /* who wants more gives no end */
+        EXPIRY_CHECK_MSEC = 60000, /* how late a device's session may end when the clock was set, or
+                                      the machine has slept */
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
-        CONNECT_MSEC = 8000,        /* name, TCP, TLS and upgrade together */
-        LWS_TIMEOUT_SEC = 60,       /* libwebsockets' own: never the first to fire */
-        CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
-        PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
+        CONNECT_MSEC = 8000,          /* name, TCP, TLS and upgrade together */
+        LWS_TIMEOUT_SEC = 60,         /* libwebsockets' own: never the first to fire */
+        HANDSHAKE_MESSAGE_MAX = 1024, /* bytes of a frame of a handshake: the longest has 380. Who
+                                         only knows an address is not kept 16 MiB for */
+        CONTROL_STEP_MSEC = 8000,     /* register, resolve, relay, accept: each answer */
+        PING_INTERVAL_MSEC = 20000,   /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,
         TCP_IDLE_SEC =
                 20, /* session sockets are not pinged: TCP's probes, dead after 20 + 3 * 5 s */
@@ -49,9 +56,23 @@ enum {
                                     relay ends it for unanswered pings */
         LAST_SEEN_MSEC = 60000,  /* how often last-seen times are written */
 
+        /* Looking for what is wrong. */
+        PROBE_STEP_MSEC = 5000,    /* of a step: all four end before an application's 30 s do */
+        PROBE_ANSWER_BYTES = 4096, /* of the head of an answer: ours has 200 */
+        PROBE_ADDRESSES_MAX = 8,   /* of a name that are tried */
+        CLOCK_NOTE_SEC = 30,       /* a difference that is worth telling */
+        CLOCK_REFUSED_SEC = 300,   /* beyond it relays refuse (PROTOCOL.md "Registration") */
+        PROBES_MAX = 64,           /* relays at a time: two descriptors each */
+
+        STATUS_DELAY_MSEC = 100, /* changes are told to the service manager together */
+
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
-        DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine */
+        DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
+                                     has proved itself takes the place of the oldest */
+        /* Sessions whose client has not sent a sealed frame yet, of one host. An honest one sends
+         * its cap at once; a replayed first message never can. The oldest goes for a new one. */
+        HOST_UNPROVEN_MAX = 64,
 
         /* Descriptors: all sessions of two full hosts and all applications. libwebsockets makes
          * tables of this size, so that the system's own limit (a milliard in places) will not do.

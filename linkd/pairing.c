@@ -54,22 +54,54 @@ static Peer *peer_with_address(Agent *a, const char *address)
 
 /* Stores what the host gave: over an older pairing with the same host, if that has the same name or
  * none was asked for. */
-static int keep(Pairing *p, const Credential *c, Peer **ret)
+static int keep(Peer **ret, Agent *a, const Credential *c, char *const *uplinks, size_t n_uplinks,
+                const char *name)
 {
-        Peer *same = peer_with_address(p->agent, c->address);
+        Peer *same = peer_with_address(a, c->address);
+        char made[NAME_MAX_BYTES + 1];
+        int r;
 
-        if (same && (!p->name[0] || strcmp(same->name, p->name) == 0)) {
-                *ret = same;
-                return peer_replace(same, c, p->uplinks, p->n_uplinks);
+        if (same && (!name[0] || strcmp(same->name, name) == 0)) {
+                r = peer_replace(same, c, uplinks, n_uplinks);
+                if (r == 0)
+                        *ret = same;
+                return r;
         }
-        if (!p->name[0]) {
-                (void)snprintf(p->name, sizeof(p->name), "host-%.6s", c->address);
-                for (unsigned i = 2; agent_find_peer(p->agent, p->name, strlen(p->name)); i++)
-                        (void)snprintf(p->name, sizeof(p->name), "host-%.6s-%u", c->address, i);
+        if (!name[0]) {
+                (void)snprintf(made, sizeof(made), "host-%.6s", c->address);
+                for (unsigned i = 2; agent_find_peer(a, made, strlen(made)); i++)
+                        (void)snprintf(made, sizeof(made), "host-%.6s-%u", c->address, i);
+                name = made;
         }
-        if (agent_find_peer(p->agent, p->name, strlen(p->name)))
+        if (agent_find_peer(a, name, strlen(name)))
                 return -EEXIST; /* taken while this pairing ran */
-        return peer_create(ret, p->agent, p->name, c, p->uplinks, p->n_uplinks);
+        return peer_create(ret, a, name, c, uplinks, n_uplinks);
+}
+
+/* Before anything is spent: whether a peer with that address and name ("": any) can be kept. */
+static int check_room(Agent *a, const char *address, const char *name)
+{
+        const Peer *same = peer_with_address(a, address);
+        const Peer *named = agent_find_peer(a, name, strlen(name));
+        unsigned n = 0;
+
+        if (named && named != same)
+                return -EEXIST;
+        for (const Peer *i = a->peers; i; i = i->next)
+                n++;
+        return n >= PEERS_MAX ? -EUSERS : 0;
+}
+
+int pairing_import(Peer **ret, Agent *a, const Credential *c, char *const *uplinks,
+                   size_t n_uplinks, const char *name)
+{
+        int r = check_room(a, c->address, name);
+
+        if (r == 0)
+                r = keep(ret, a, c, uplinks, n_uplinks, name);
+        if (r == 0)
+                log_info("imported a credential of host %s as peer %s", c->address, (*ret)->name);
+        return r;
 }
 
 static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
@@ -83,7 +115,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
         p->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                r = keep(p, credential, &peer);
+                r = keep(&peer, p->agent, credential, p->uplinks, p->n_uplinks, p->name);
                 /* Applications open sessions of their own. */
                 ws_free(ws);
                 secret_object_free(keys);
@@ -109,21 +141,14 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
         pairing_free(p);
 }
 
-int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
-                  PairingFunc func, void *userdata)
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
+                  const char *name, PairingFunc func, void *userdata)
 {
-        const Peer *same = peer_with_address(a, invitation->address);
-        const Peer *named = agent_find_peer(a, name, strlen(name));
-        unsigned n = 0;
         Pairing *p;
-        int r;
+        int r = check_room(a, invitation->address, name);
 
-        if (named && named != same)
-                return -EEXIST; /* before the code is spent */
-        for (const Peer *i = a->peers; i; i = i->next)
-                n++;
-        if (n >= PEERS_MAX)
-                return -EUSERS;
+        if (r < 0)
+                return r;
         p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
@@ -139,7 +164,7 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const ch
         r = p->n_uplinks < invitation->n_relays
                     ? -ENOMEM
                     : connector_pair(&p->connector, a, invitation->address, invitation->code,
-                                     invitation->has_code_id ? invitation->code_id : NULL,
+                                     invitation->has_code_id ? invitation->code_id : NULL, recover,
                                      p->uplinks, p->n_uplinks, on_result, p);
         if (r < 0) {
                 pairing_free(p);

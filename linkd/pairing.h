@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent.h"
+#include "liblinkproto/credential.h"
 #include "liblinkproto/inviteuri.h"
 
 typedef struct Pairing Pairing;
@@ -11,9 +12,15 @@ typedef struct Pairing Pairing;
 typedef void (*PairingFunc)(void *userdata, Peer *peer, const char *word, const char *message);
 
 /* invitation: address, code, code id, relays (at least one), copied. name: "" for one of our own
- * making. 0; -EEXIST: another peer has that name; -EUSERS: too many peers; -ENOMEM. */
-int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
-                  PairingFunc func, void *userdata) _must_use_;
+ * making. recover: the code is the host's recovery key. 0; -EEXIST: another peer has that name;
+ * -EUSERS: too many peers; -ENOMEM. */
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
+                  const char *name, PairingFunc func, void *userdata) _must_use_;
+/* Keeps a credential that came in another way, under the same rules: over an older pairing with the
+ * same host if that has this name or name is "". 0; -EEXIST; -EUSERS; or what the store says. */
+int pairing_import(Peer **ret, Agent *a, const Credential *c, char *const *uplinks,
+                   size_t n_uplinks, const char *name) _must_use_;
+
 /* Gives up without a call. NULL is fine. */
 Pairing *pairing_free(Pairing *p);
 

@@ -19,7 +19,7 @@ struct Session {
         SealPair *keys;
         const SessionHandler *handler;
         void *userdata;
-        bool framed, held, ended;
+        bool framed, held, ended, heard;
         Timer *idle;
         uint64_t last_traffic_msec; /* either way, of anything but a keepalive */
         uint64_t last_sent_msec;
@@ -133,6 +133,11 @@ static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
                 return;
         }
         len -= SEAL_TAG_BYTES;
+        if (!s->heard) {
+                s->heard = true;
+                if (s->handler->on_heard)
+                        s->handler->on_heard(s->userdata);
+        }
         if (len != sizeof(keepalive_text) - 1 || memcmp(data, keepalive_text, len) != 0)
                 s->last_traffic_msec = uv_now(s->loop);
         r = envelope_decode(data, len, &e);

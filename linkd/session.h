@@ -10,6 +10,8 @@ typedef struct Session Session;
 
 /* Slices are gone after the call; any callback may free the session. */
 typedef struct SessionHandler {
+        /* The first frame has opened: whoever it is holds the keys. Before all others; may be NULL. */
+        void (*on_heard)(void *userdata);
         /* req, res or evt. */
         void (*on_envelope)(void *userdata, const Envelope *e);
         /* The peer has said that it reads the framed form, so payloads can be sent. */

@@ -403,7 +403,9 @@ static bool read_some(Conn *c)
 
 void conn_on_readable(Conn *c)
 {
-        (void)read_some(c); /* the loop tells when there is more */
+        /* A write of the same turn may have found that it must not be read now. */
+        if (c->phase != CONN_DEAD && wants_read(c))
+                (void)read_some(c); /* the loop tells when there is more */
 }
 
 void conn_on_failed(Conn *c)

@@ -2,6 +2,7 @@
 """The main job with the real programs over loopback: relays, agents, linkctl."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
 
+from linkv1 import client, codec, header, noise, spake2, ws  # noqa: E402
 from linkv1 import relay as v1_relay  # noqa: E402
 
 NUMBERS = '{"n":123456789012345678901234567890,"f":1.0}'
@@ -113,6 +115,30 @@ class Pairing(World):
         self.assertEqual(self.home.json("devices"), [])
         self.assertEqual([i["codeId"] for i in self.home.json("invitations")], [other["codeId"]])
         self.pair(other["code"], other["codeId"])
+
+    def test_a_share_without_a_scalar_is_no_oracle(self):
+        """pA = w'M: K is the identity if w' is right. The host must answer as ever, and count it."""
+        invitation = self.home.json("invite")
+        head = header.Header(header.PAIR, code_id=codec.unb64u(invitation["codeId"])).encode()
+
+        async def guess(code):
+            socket, _ = await client.splice(self.r.url, self.address)
+            try:
+                await socket.send(head)
+                await socket.send(spake2.encode_point(
+                    spake2.multiply(spake2.password_scalar(code), spake2.M)))
+                _, share = await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                await socket.send(bytes(32))
+                with contextlib.suppress(ws.Closed):
+                    await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                return len(share)
+            finally:
+                socket.abort()
+
+        self.assertEqual(asyncio.run(guess("WRONG2")), 65)
+        self.assertEqual(asyncio.run(guess(invitation["code"])), 65)
+        self.assertEqual(self.home.json("invitations")[0]["failures"], 2)
+        self.assertEqual(self.home.json("devices"), [])
 
     def test_codes_are_taken_as_typed(self):
         self.home.json("invite", "--no-id", "--code", "Zwölf Boxkämpfer")
@@ -277,6 +303,45 @@ class V1Relay:
         self.call(self.relay.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(agentkit.LIMIT_SEC)
+
+
+class Replay(World):
+    def test_a_replayed_reconnect_is_nobody(self):
+        """Message 1 of a reconnect can be recorded and sent again: no session comes of it, and no place
+        of the device's is taken."""
+        relay = self.relay()
+        home = self.agent("home")
+        home.ctl("uplink", "add", relay.url)
+        home.wait_registered()
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        invitation = home.json("invite")
+
+        async def scene():
+            made, session = await client.pair([relay.url], invitation["address"], invitation["code"],
+                                              codec.unb64u(invitation["codeId"]))
+            await session.close()
+            head = header.Header(header.RECONNECT, key_id=made.key_id).encode()
+            first = noise.Handshake(initiator=True, prologue=head, static=made.host_static_public,
+                                    psk=made.token).write_message1()
+            sockets = []
+            for _ in range(70):  # more than the sessions that a device may have
+                socket, _ = await client.splice(relay.url, made.address)
+                await socket.send(head)
+                await socket.send(first)
+                await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                sockets.append(socket)
+            seen = await asyncio.to_thread(home.json, "devices")
+            real = await client.reconnect([relay.url], made)
+            answer = await asyncio.wait_for(real.request("still here"), agentkit.LIMIT_SEC)
+            for socket in sockets:
+                socket.abort()
+            await real.close()
+            return seen, answer
+
+        seen, answer = asyncio.run(scene())
+        self.assertFalse(seen[0]["connected"])
+        self.assertEqual(answer, "still here")
 
 
 class HostileRelay(World):

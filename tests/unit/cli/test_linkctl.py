@@ -28,8 +28,9 @@ class Usage(Case):
     def test_help(self):
         found = verbs()
         self.assertEqual(sorted(found), sorted(
-            ['status', 'host list', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
-             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'call', 'send', 'listen', 'serve',
+            ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list', 'recovery', 'invite', 'invitations', 'uninvite',
+             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
+             'monitor', 'doctor',
              'completion']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
@@ -55,6 +56,9 @@ class Usage(Case):
                      ['call', 'home', '1', '--timeout', '0'], ['invite', '--ttl', '15q'],
                      ['invite', '--ttl', '0.5'], ['invite', '--ttl'], ['pair'], ['pair', '--address', 'x'],
                      ['pair', 'link:x', '--code', 'y'], ['listen'], ['listen', 'home', '--host', 'default'],
+                     ['recovery'], ['recovery', 'on'], ['recovery', 'default', 'enable', 'x'], ['pair', '--recovery', 'KEY'],
+                     ['peer', 'import'], ['peer', 'import', 'eyJhZGRyZXNzIjoi', '--uplink', 'ws://r'],
+                     ['pair', '--recovery', '--address', 'x', '--uplink', 'y', '--code', 'KEY'],
                      ['serve'], ['serve', '--echo', '--exec', 'cat'], ['serve', '--echo', '--timeout', '1'],
                      ['serve', '--exec', 'cat', '--parallel', '0'], ['completion', 'tcsh'],
                      ['send', 'home', '-', '--payload', '-'], ['status', '--user', '--system']):
