@@ -35,10 +35,16 @@ static void on_ask_response(ConduitUser *u, uint32_t token, bool ok, JsonSlice b
 {
         IpcAsk *k = container_of(u, IpcAsk, user);
 
-        ipc_conn_send(k->conn, &(IpcMessage){.type = IPC_RESPONSE,
-                                             .flags = ok ? IPC_FLAG_OK : 0,
-                                             .request = token,
-                                             .json = {.p = body.p, .n = body.n}});
+        /* No credit bounds these, and the connection that they share is not held up for one
+         * application: what does not fit is lost for the one that does not fetch its answers. */
+        if (ipc_conn_waiting(k->conn) + body.n > IPC_OUT_ASK_BYTES_MAX)
+                ipc_conn_send_error(k->conn, 0, token, "tooMany",
+                                    "too many answers wait for the application to read them");
+        else
+                ipc_conn_send(k->conn, &(IpcMessage){.type = IPC_RESPONSE,
+                                                     .flags = ok ? IPC_FLAG_OK : 0,
+                                                     .request = token,
+                                                     .json = {.p = body.p, .n = body.n}});
         ask_end(k);
 }
 

@@ -183,9 +183,14 @@ static void write_more(IpcConn *c)
         }
 }
 
+size_t ipc_conn_waiting(const IpcConn *c)
+{
+        return c->out.len + c->writing.len;
+}
+
 bool ipc_conn_is_full(const IpcConn *c)
 {
-        return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
+        return ipc_conn_waiting(c) > IPC_OUT_HIGH_BYTES;
 }
 
 bool ipc_conn_takes(const IpcConn *c, size_t body_len)
@@ -212,7 +217,7 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
                 return;
         }
         r = ipcmsg_encode(&c->out, m);
-        if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
+        if (r == 0 && ipc_conn_waiting(c) > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
         if (r < 0) {
                 log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
@@ -333,7 +338,7 @@ static void dispatch(IpcConn *c, const IpcMessage *m)
 /* An application that does not read its answers, or asks for very much, waits in its write(). */
 static bool wants_input(const IpcConn *c)
 {
-        return !c->closing && !c->starved && c->out.len + c->writing.len <= IPC_OUT_STOP_BYTES &&
+        return !c->closing && !c->starved && ipc_conn_waiting(c) <= IPC_OUT_STOP_BYTES &&
                c->unanswered_bytes <= IPC_UNANSWERED_BYTES_MAX;
 }
 

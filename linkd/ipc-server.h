@@ -65,5 +65,7 @@ bool ipc_conn_takes(const IpcConn *c, size_t body_len);
 void ipc_conn_wake(IpcConn *c);
 /* Bytes that the application has taken from the socket, or the kernel for it, up to now. */
 uint64_t ipc_conn_taken(const IpcConn *c);
+/* Bytes that wait for the application to read them. */
+size_t ipc_conn_waiting(const IpcConn *c);
 /* Whether so much waits for the application to read that its sessions must not be read. */
 bool ipc_conn_is_full(const IpcConn *c);

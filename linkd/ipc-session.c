@@ -42,9 +42,9 @@ static void deliver(IpcSession *s, IpcMessage *m)
 
         m->session = s->id;
         if (!s->held && s->out_balance > 0 && !ipc_conn_is_full(s->conn)) {
-                size_t before = s->conn->out.len + s->conn->writing.len;
+                size_t before = ipc_conn_waiting(s->conn);
                 ipc_conn_send(s->conn, m);
-                s->out_balance -= (int64_t)(s->conn->out.len + s->conn->writing.len - before);
+                s->out_balance -= (int64_t)(ipc_conn_waiting(s->conn) - before);
                 update_blocked(s);
                 return;
         }

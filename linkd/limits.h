@@ -103,6 +103,9 @@ enum {
          * stopped by answers it does not fetch. */
         IPC_OUT_STOP_BYTES = 18 * 1024 * 1024,
         IPC_CLOSE_MSEC = 5000, /* what a last ERROR may take to leave */
+        /* Up to it answers of ASKs are queued, so that a hostile host cannot fill what is left for
+         * answers, errors and states, and have the connection cut. */
+        IPC_OUT_ASK_BYTES_MAX = 48 * 1024 * 1024,
         IPC_OUT_MAX_BYTES =
                 64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
         SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */

@@ -318,6 +318,38 @@ class Members(Attack):
             App(a).close()
 
 
+class Asks(World):
+    """A host that answers much more than it was asked for."""
+
+    def test_answers_that_nobody_reads_do_not_end_the_connection(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        evil = pathlib.Path(self.directory) / "evil"
+        asked = pathlib.Path(self.directory) / "asked"
+        evil.write_text(f"case $(cat) in 1) echo 1 ;; *) printf x >> {asked}; "
+                        "head -c 15000000 /dev/zero | tr '\\0' 1 ;; esac\n")
+        server = self.add(home.start_ctl("serve", "--exec", f"sh {evil}"))
+        server.wait_line("^serving")
+        app = App(laptop)
+        self.addCleanup(app.close)
+        app.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
+        session = app.until(OPENED)[2]
+        asks = range(10, 17)
+        for n in asks:
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=n)
+        laptop.until("all are asked", lambda: asked.exists() and len(asked.read_text()) == len(asks))
+        laptop.until("all are answered, and none is read", lambda: sum(
+            s["requests"] for s in laptop.json("status")["sessions"]) == 0)
+        answers = {}
+        while len(answers) < len(asks):
+            got = app.until(RESPONSE, ERROR)
+            answers[got[3]] = word(got) if got[0] == ERROR else len(got[4])
+        self.assertEqual(set(answers.values()), {15000000, "tooMany"})
+        app.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
+        self.assertEqual(app.until(RESPONSE, request=2)[4], b"1")
+
+
 class Guesses(Attack):
     """The five guesses of a code."""
 
