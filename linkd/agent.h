@@ -4,6 +4,8 @@
 #include <time.h>
 #include <uv.h>
 
+#include "pace.h"
+#include "settings.h"
 #include "store.h"
 #include "timer.h"
 #include "ws.h"
@@ -11,6 +13,7 @@
 typedef struct Host Host;
 typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
+typedef struct NetWatch NetWatch;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -22,6 +25,9 @@ typedef struct Unreadable {
 typedef struct Agent {
         uv_loop_t *loop;
         WsLoop *ws;
+        PaceBook *pace;
+        const Settings *settings;
+        NetWatch *watch;
         Store *store;
         IpcServer *ipc;
         Host *hosts;
@@ -35,8 +41,9 @@ typedef struct Agent {
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network
- * yet. 0, or negative errno with *ret_fault in words (free()). */
-int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
+ * yet. settings must stay. 0, or negative errno with *ret_fault in words (free()). */
+int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Settings *settings,
+              char **ret_fault) _must_use_;
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
 /* Ends everything; what is queued for the network may still leave. The loop then runs out by
@@ -45,6 +52,10 @@ int agent_start(Agent *a) _must_use_;
 void agent_stop(Agent *a);
 /* After agent_stop, when the loop has run out. NULL is fine. */
 Agent *agent_free(Agent *a);
+
+/* Sessions whose path is dead are ended. changed: after a wake-up or a change of the network, so
+ * that every control socket and session is tried and what waits dials at once. */
+void agent_probe(Agent *a, bool changed);
 
 Host *agent_find_host(Agent *a, const char *name, size_t len);
 Peer *agent_find_peer(Agent *a, const char *name, size_t len);

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "log.h"
+#include "settings.h"
 
 typedef struct Config {
         char *state_dir, *socket; /* owned */
         LogLevel log_level;
+        Settings settings;
 } Config;
 
 typedef enum ConfigResult {

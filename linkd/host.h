@@ -63,7 +63,6 @@ struct Host {
         char name[NAME_MAX_BYTES + 1];
         HostKeys *keys;
         time_t created_at;
-        int64_t last_ts_msec; /* of a register: never goes back */
         Uplink *uplinks;
         Device *devices;
         unsigned n_devices;
@@ -86,6 +85,8 @@ const char *host_address(const Host *h);
 int host_add_uplink(Host *h, const char *url) _must_use_;
 int host_remove_uplink(Host *h, const char *url) _must_use_;
 unsigned host_n_uplinks(const Host *h);
+/* As agent_probe. */
+void host_probe(Host *h, bool changed);
 
 /* From a device record: *ret_host is found by the host's record id inside. */
 int host_load_device(Agent *a, const RecordId *id, const Secret *text) _must_use_;
