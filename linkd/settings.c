@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <libconfig.h>
+#include <openssl/pem.h>
 #include <sodium.h>
 #include <stdio.h>
 
@@ -74,6 +75,22 @@ static int take_string(const char *file, const config_setting_t *from, char **to
         free(*to);
         *to = copy;
         return 0;
+}
+
+static int take_ca_file(Settings *s, const char *file, const config_setting_t *from)
+{
+        int r = take_string(file, from, &s->ca_file);
+        FILE *f = r < 0 ? NULL : fopen(s->ca_file, "re");
+        X509 *certificate = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
+
+        if (r == 0 && !f)
+                r = say(file, from, strerror(errno));
+        else if (r == 0 && !certificate)
+                r = say(file, from, "there is no PEM certificate in it");
+        X509_free(certificate);
+        if (f)
+                (void)fclose(f); /* only read */
+        return r;
 }
 
 /* "": no proxy, whatever the environment says. */
@@ -156,7 +173,7 @@ int settings_take(Settings *s, const char *file, const struct config_setting_t *
         if (strcmp(name, "no_proxy") == 0)
                 return take_string(file, from, &s->proxy.except);
         if (strcmp(name, "ca_file") == 0)
-                return take_string(file, from, &s->ca_file);
+                return take_ca_file(s, file, from);
         if (strcmp(name, "relays") == 0)
                 return take_relays(s, file, from);
         if (strcmp(name, "self_check_sec") == 0) {

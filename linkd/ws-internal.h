@@ -29,8 +29,8 @@ struct lws_vhost *ws_loop_vhost(WsLoop *l, bool tls);
 /* libwebsockets opens its own socket to whom it connects. So it connects to a Unix socket of this
  * process (info->address is set), which succeeds at once, and puts the socket that dial.h connected
  * in its place while LWS_CALLBACK_WSI_CREATE is called: after its connect, before its first byte.
- */
-void ws_loop_connect(WsLoop *l, struct lws_client_connect_info *info);
+ * false: it failed at once; if that callback came, LWS_CALLBACK_WSI_DESTROY comes later. */
+bool ws_loop_connect(WsLoop *l, struct lws_client_connect_info *info);
 /* In that callback. fd is closed. 0 or negative errno. */
 int ws_loop_hand_over(struct lws *wsi, int fd) _must_use_;
 

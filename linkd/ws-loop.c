@@ -68,14 +68,16 @@ static int open_stage(WsLoop *l)
         return 0;
 }
 
-void ws_loop_connect(WsLoop *l, struct lws_client_connect_info *info)
+bool ws_loop_connect(WsLoop *l, struct lws_client_connect_info *info)
 {
+        bool ok;
         int fd;
 
         info->address = l->stage_name;
-        (void)lws_client_connect_via_info(info); /* its result is *pwsi */
+        ok = lws_client_connect_via_info(info) != NULL;
         while ((fd = accept4(l->stage_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
                 (void)close(fd); /* nothing was said on it */
+        return ok;
 }
 
 int ws_loop_hand_over(struct lws *wsi, int fd)

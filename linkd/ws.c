@@ -26,6 +26,7 @@ struct Ws {
         RelayUrl url;
         char path[80];
         struct lws *wsi; /* NULL: none, or gone */
+        bool dying;      /* it failed at once, and will be gone soon */
         bool owned;      /* the owner has not called ws_free yet */
         bool in_connect; /* inside ws_loop_connect */
         Dial *dial;      /* NULL: TCP is connected */
@@ -153,7 +154,7 @@ static void closed(Ws *w, const char *reason)
 /* Makes libwebsockets close a connection soon, from its own timer and not on this stack. */
 static void kill_wsi(Ws *w)
 {
-        if (w->wsi)
+        if (w->wsi && !w->dying)
                 lws_set_timeout(w->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
 }
 
@@ -447,6 +448,7 @@ static int on_created(Ws *w, struct lws *wsi)
         if (fd < 0)
                 return 0;
         w->fd = -1;
+        w->wsi = wsi;
         r = ws_loop_hand_over(wsi, fd);
         if (r < 0)
                 (void)snprintf(w->failure, sizeof(w->failure), "%s", strerror(-r)); /* cut */
@@ -525,18 +527,13 @@ static void upgrade(Ws *w)
                 .alpn = "http/1.1",
                 .opaque_user_data = w,
                 .retry_and_idle_policy = &ws_no_validity_checks,
-                .pwsi = &w->wsi,
         };
 
         w->in_connect = true;
         if (info.vhost)
-                ws_loop_connect(w->loop, &info);
+                w->dying = !ws_loop_connect(w->loop, &info);
         else
-                (void)snprintf(w->failure, sizeof(w->failure),
-                               "TLS cannot be set up: is %s a file "
-                               "of CA certificates?",
-                               w->loop->settings->ca_file ? w->loop->settings->ca_file
-                                                          : "the system's CA list"); /* cut */
+                (void)snprintf(w->failure, sizeof(w->failure), "TLS cannot be set up"); /* fits */
         w->in_connect = false;
         if (w->fd >= 0) { /* not taken */
                 (void)close(w->fd);
