@@ -1,11 +1,13 @@
 #include "ws.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libwebsockets.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "clock.h"
+#include "dial.h"
 #include "liblinkproto/buf.h"
 #include "liblinkproto/control.h"
 #include "liblinkproto/inviteuri.h"
@@ -14,23 +16,24 @@
 #include "timer.h"
 #include "ws-internal.h"
 
-/* RESOLVING → CONNECTING → OPEN → CLOSED. The owner's ws_free leaves an orphan that lives until
- * libwebsockets has let go of its wsi. */
-typedef enum WsState { WS_RESOLVING, WS_CONNECTING, WS_OPEN, WS_CLOSED } WsState;
+/* CONNECTING → OPEN → CLOSED. The owner's ws_free leaves an orphan that lives until libwebsockets
+ * has let go of its wsi. */
+typedef enum WsState { WS_CONNECTING, WS_OPEN, WS_CLOSED } WsState;
 
 struct Ws {
         WsLoop *loop;
         WsState state;
         RelayUrl url;
         char path[80];
-        struct lws *wsi;  /* NULL: none, or gone */
-        bool owned;       /* the owner has not called ws_free yet */
-        bool in_connect;  /* inside lws_client_connect_via_info */
-        char failure[96]; /* why the last address failed */
-        uv_getaddrinfo_t resolver;
-        bool resolving;
-        struct addrinfo *addresses; /* owned; what is left of them to try is next_address */
-        struct addrinfo *next_address;
+        struct lws *wsi; /* NULL: none, or gone */
+        bool dying;      /* it failed at once, and will be gone soon */
+        bool owned;      /* the owner has not called ws_free yet */
+        bool in_connect; /* inside ws_loop_connect */
+        Dial *dial;      /* NULL: TCP is connected */
+        int fd;          /* connected, until libwebsockets has it; -1 */
+        const uint8_t *pin;
+        int64_t date_msec;
+        char failure[160];        /* why it did not connect */
         const WsHandler *handler; /* NULL: nobody listens */
         void *userdata;
         Timer *timer; /* connecting, then flushing: the deadline */
@@ -114,8 +117,6 @@ size_t ws_queued_bytes(const Ws *w)
 
 static void destroy(Ws *w)
 {
-        if (w->addresses)
-                uv_freeaddrinfo(w->addresses);
         queue_clear(w);
         buf_done_wipe(&w->rx);
         timer_free(w->timer);
@@ -129,7 +130,7 @@ static void destroy(Ws *w)
 /* A Ws goes when neither its owner nor anything of the two libraries refers to it any more. */
 static void maybe_destroy(Ws *w)
 {
-        if (!w->owned && !w->wsi && !w->resolving && !w->in_connect)
+        if (!w->owned && !w->wsi && !w->in_connect)
                 destroy(w);
 }
 
@@ -140,6 +141,7 @@ static void closed(Ws *w, const char *reason)
 
         w->state = WS_CLOSED;
         w->handler = NULL;
+        w->dial = dial_free(w->dial);
         timer_stop(w->timer);
         if (w->ping_timer)
                 timer_stop(w->ping_timer);
@@ -152,7 +154,7 @@ static void closed(Ws *w, const char *reason)
 /* Makes libwebsockets close a connection soon, from its own timer and not on this stack. */
 static void kill_wsi(Ws *w)
 {
-        if (w->wsi)
+        if (w->wsi && !w->dying)
                 lws_set_timeout(w->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
 }
 
@@ -162,14 +164,14 @@ static Ws *release(Ws *w, bool flush, unsigned code)
                 return NULL;
         w->handler = NULL;
         w->owned = false;
-        if (w->resolving)
-                (void)uv_cancel((uv_req_t *)&w->resolver); /* too late is fine: on_resolved looks */
+        w->dial = dial_free(w->dial);
         if (w->state == WS_OPEN && w->wsi) {
                 if (!flush)
                         queue_clear(w);
                 ws_pause(w, false); /* the answer to the close frame must be read */
+                if (!w->finish)
+                        w->finish_code = code; /* else: refuse() has said why */
                 w->finish = true;
-                w->finish_code = code;
                 if (w->ping_timer)
                         timer_stop(w->ping_timer);
                 timer_start(w->timer, FLUSH_MSEC);
@@ -240,6 +242,30 @@ int ws_keepalive(Ws *w, uint64_t interval_msec, uint64_t deadline_msec)
         return 0;
 }
 
+void ws_probe(Ws *w)
+{
+        if (w->state != WS_OPEN || !w->ping_timer || w->finish || w->ping_unanswered)
+                return; /* one that is unanswered has its deadline */
+        on_ping_timer(w);
+}
+
+uint64_t ws_unconfirmed_msec(const Ws *w)
+{
+        struct tcp_info info = {};
+        socklen_t size = sizeof(info);
+
+        if (w->state != WS_OPEN || !w->wsi ||
+            getsockopt((int)lws_get_socket_fd(w->wsi), IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+            info.tcpi_unacked == 0)
+                return 0;
+        return MIN(info.tcpi_last_ack_recv, info.tcpi_last_data_sent);
+}
+
+int64_t ws_server_date_msec(const Ws *w)
+{
+        return w->date_msec;
+}
+
 /* ---- libwebsockets' callbacks, one function each ---- */
 
 /* A quiet socket whose path is dead is noticed by TCP's own probes, also where a relay holds us and
@@ -269,6 +295,27 @@ static int on_established(Ws *w)
         return 0;
 }
 
+/* The other end sent what is not taken. Never by returning -1 from LWS_CALLBACK_CLIENT_RECEIVE: the
+ * library (4.1) then leaves its receive buffer full, goes on parsing while it waits for the answer
+ * to its close frame, and writes past the buffer's end. */
+static int refuse(Ws *w, unsigned code, const char *reason)
+{
+        const WsHandler *handler = w->handler;
+
+        buf_done_wipe(&w->rx);
+        w->rx = (Buf){};
+        queue_clear(w);
+        w->handler = NULL;
+        w->finish = true;
+        w->finish_code = code;
+        if (w->ping_timer)
+                timer_stop(w->ping_timer);
+        if (lws_callback_on_writable(w->wsi) < 0)
+                kill_wsi(w);
+        handler->on_closed(w->userdata, 0, reason);
+        return 0;
+}
+
 static int on_receive(Ws *w, uint8_t *data, size_t len)
 {
         bool first = lws_is_first_fragment(w->wsi);
@@ -278,17 +325,16 @@ static int on_receive(Ws *w, uint8_t *data, size_t len)
         w->heard = true;
         if (!w->handler)
                 return 0; /* an orphan flushes; what still comes is nobody's */
-        if (w->rx.len + len > w->message_max) {
-                lws_close_reason(w->wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
-                return -1;
-        }
+        if (w->rx.len + len > w->message_max)
+                return refuse(w, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE,
+                              "it sent a message that is too large");
         if (first && last && w->rx.len == 0) {
                 w->handler->on_message(w->userdata, text, data, len);
                 return 0;
         }
         buf_add(&w->rx, data, len);
         if (buf_ok(&w->rx) < 0)
-                return -1;
+                return refuse(w, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of memory");
         if (last) {
                 Buf whole = w->rx; /* the receiver may free w */
                 w->rx = (Buf){};
@@ -340,55 +386,73 @@ static void on_peer_close(Ws *w, const uint8_t *data, size_t len)
                 w->close_code = read_u16be(data);
 }
 
-static void try_next_address(Ws *w);
+static void on_gone(Ws *w);
 
 static void on_connect_failed(Ws *w, const char *why)
 {
-        static const char lws_words[] = "closed before established";
-
-        w->wsi = NULL;
-        if (why)
-                (void)snprintf(w->failure, sizeof(w->failure), "%s",
-                               strcmp(why, lws_words) == 0 ? "the connection was refused"
-                                                           : why); /* cut is fine */
-        if (!w->in_connect) /* else try_next_address goes on by itself */
-                try_next_address(w);
+        if (!w->failure[0] && why)
+                (void)snprintf(w->failure, sizeof(w->failure), "%s", why); /* cut is fine */
+        on_gone(w);
 }
 
 static void on_gone(Ws *w)
 {
         w->wsi = NULL;
-        if (w->in_connect) /* it failed at once: try_next_address goes on by itself */
+        if (w->in_connect) /* it failed at once: upgrade() goes on by itself */
                 return;
         if (w->state == WS_CONNECTING)
-                try_next_address(w);
+                closed(w, w->failure[0] ? w->failure : "it hung up before the upgrade");
         else if (w->state != WS_CLOSED)
                 closed(w, w->close_code ? "closed by the other end" : "connection lost");
         else
                 maybe_destroy(w);
 }
 
-/* In place of the Ws, once a wsi has failed to connect. */
-static void *const failed_wsi = (void *)&failed_wsi;
-
-static void free_handle(uv_handle_t *handle)
+static void on_verify(Ws *w, X509_STORE_CTX *store)
 {
-        free(handle); /* libwebsockets' allocator is malloc's */
+        const char *fault = ws_tls_verify(store, w->pin);
+
+        if (fault)
+                (void)snprintf(w->failure, sizeof(w->failure),
+                               "the relay's certificate is not trusted: %s", fault); /* cut */
 }
 
-static void close_watcher_of(uv_handle_t *handle, void *wsi)
+/* TLS stands, nothing was sent in it yet. */
+static int on_request(Ws *w, struct lws *wsi)
 {
-        if (handle->type == UV_POLL && handle->data == wsi && !uv_is_closing(handle))
-                uv_close(handle, free_handle);
+        const char *fault;
+
+        if (!w->url.tls)
+                return 0;
+        fault = ws_tls_check(lws_get_ssl(wsi), w->url.host, w->pin);
+        if (!fault)
+                return 0;
+        (void)snprintf(w->failure, sizeof(w->failure), "%s", fault); /* fits */
+        return -1;
 }
 
-/* When a connect fails, libwebsockets 4.1 closes its socket and forgets the uv_poll_t on it. A wsi
- * that ends properly has closed its watcher before. */
-static void close_lost_watcher(struct lws *wsi)
+static int on_answer(Ws *w, struct lws *wsi)
 {
-        const WsLoop *l = lws_context_user(lws_get_context(wsi));
+        char date[40];
 
-        uv_walk(l->uv, close_watcher_of, wsi);
+        if (lws_hdr_copy(wsi, date, sizeof(date), WSI_TOKEN_HTTP_DATE) <= 0 ||
+            clock_parse_http_date(date, &w->date_msec) < 0)
+                w->date_msec = 0;
+        return 0;
+}
+
+static int on_created(Ws *w, struct lws *wsi)
+{
+        int fd = w->fd, r;
+
+        if (fd < 0)
+                return 0;
+        w->fd = -1;
+        w->wsi = wsi;
+        r = ws_loop_hand_over(wsi, fd);
+        if (r < 0)
+                (void)snprintf(w->failure, sizeof(w->failure), "%s", strerror(-r)); /* cut */
+        return 0; /* on a failure nobody answers on the Unix socket */
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -396,14 +460,20 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 {
         Ws *w = lws_get_opaque_user_data(wsi);
 
-        (void)user;
-        if (reason == LWS_CALLBACK_WSI_DESTROY && w) /* without CLIENT_CLOSED: never was open */
-                close_lost_watcher(wsi);
-        if (!w || w == failed_wsi)
+        if (!w)
                 return 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wswitch-enum" /* the library's enum has a hundred values */
         switch (reason) {
+        case LWS_CALLBACK_WSI_CREATE:
+                return on_created(w, wsi);
+        case LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION:
+                on_verify(w, user);
+                return 0; /* OpenSSL knows */
+        case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+                return on_request(w, wsi);
+        case LWS_CALLBACK_CLIENT_FILTER_PRE_ESTABLISH:
+                return on_answer(w, wsi);
         case LWS_CALLBACK_CLIENT_ESTABLISHED:
                 return on_established(w);
         case LWS_CALLBACK_CLIENT_RECEIVE:
@@ -417,7 +487,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
                 on_peer_close(w, in, len);
                 return 0;
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-                lws_set_opaque_user_data(wsi, failed_wsi);
+                lws_set_opaque_user_data(wsi, NULL);
                 on_connect_failed(w, in);
                 return 0;
         case LWS_CALLBACK_CLIENT_CLOSED:
@@ -438,84 +508,67 @@ const struct lws_protocols ws_protocols[] = {
 
 /* ---- connecting ---- */
 
-static void try_next_address(Ws *w)
+/* TCP stands: libwebsockets goes on with TLS and the upgrade. */
+static void upgrade(Ws *w)
 {
-        char address[64];
+        struct lws_client_connect_info info = {
+                .context = w->loop->context,
+                .port = w->url.port,
+                /* A relay does not send us on to somebody of its choice. Who it is, is checked by
+                 * ws_tls_check; libwebsockets would cut an IPv6 address at its first colon. */
+                .ssl_connection =
+                        LCCSCF_HTTP_NO_FOLLOW_REDIRECT |
+                        (w->url.tls ? LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK : 0),
+                .path = w->path,
+                .host = w->url.origin,
+                .vhost = ws_loop_vhost(w->loop, w->url.tls),
+                .local_protocol_name = "link",
+                .ietf_version_or_minus_one = -1,
+                .alpn = "http/1.1",
+                .opaque_user_data = w,
+                .retry_and_idle_policy = &ws_no_validity_checks,
+        };
 
-        while (w->owned && w->state != WS_CLOSED && w->next_address) {
-                struct addrinfo *ai = w->next_address;
-                struct lws_client_connect_info info = {
-                        .context = w->loop->context,
-                        .address = address,
-                        .port = w->url.port,
-                        /* A relay does not send us on to somebody of its choice. */
-                        .ssl_connection =
-                                (w->url.tls ? LCCSCF_USE_SSL : 0) | LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
-                        .path = w->path,
-                        .host = w->url.origin,
-                        .vhost = ws_loop_vhost(w->loop, w->url.tls),
-                        .local_protocol_name = "link",
-                        .ietf_version_or_minus_one = -1,
-                        .alpn = "http/1.1",
-                        .opaque_user_data = w,
-                        .retry_and_idle_policy = &ws_no_validity_checks,
-                        .pwsi = &w->wsi,
-                };
-
-                w->next_address = ai->ai_next;
-                if (!info.vhost || getnameinfo(ai->ai_addr, ai->ai_addrlen, address,
-                                               sizeof(address), NULL, 0, NI_NUMERICHOST) != 0)
-                        continue;
-                w->in_connect = true;
-                (void)lws_client_connect_via_info(&info); /* its result is *pwsi */
-                w->in_connect = false;
-                if (w->wsi)
-                        return;
-        }
-        if (w->state != WS_CLOSED)
-                closed(w, w->failure[0] ? w->failure : "could not connect");
+        w->in_connect = true;
+        if (info.vhost)
+                w->dying = !ws_loop_connect(w->loop, &info);
         else
+                (void)snprintf(w->failure, sizeof(w->failure), "TLS cannot be set up"); /* fits */
+        w->in_connect = false;
+        if (w->fd >= 0) { /* not taken */
+                (void)close(w->fd);
+                w->fd = -1;
+        }
+        if (!w->wsi && w->state != WS_CLOSED)
+                closed(w, w->failure[0] ? w->failure : "could not connect");
+        else if (!w->wsi)
                 maybe_destroy(w);
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *result)
+static void on_dialed(void *userdata, int fd, const char *why)
 {
-        Ws *w = container_of(req, Ws, resolver);
+        Ws *w = userdata;
 
-        w->resolving = false;
-        w->addresses = w->next_address = result;
-        if (!w->owned || w->state == WS_CLOSED) {
-                maybe_destroy(w);
-                return;
-        }
-        if (status < 0) {
-                (void)snprintf(w->failure, sizeof(w->failure), "cannot resolve %.60s: %s",
-                               w->url.host, uv_strerror(status)); /* cut is fine */
+        w->dial = NULL; /* it ends itself */
+        if (fd < 0) {
+                (void)snprintf(w->failure, sizeof(w->failure), "%s", why); /* cut is fine */
                 closed(w, w->failure);
                 return;
         }
-        w->state = WS_CONNECTING;
-        try_next_address(w);
-}
-
-static bool is_numeric(const char *host)
-{
-        struct in6_addr a;
-
-        return inet_pton(AF_INET, host, &a) == 1 || inet_pton(AF_INET6, host, &a) == 1;
+        w->fd = fd;
+        upgrade(w);
 }
 
 int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
             const WsHandler *handler, void *userdata)
 {
-        struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-        char port[8];
         Ws *w = calloc(1, sizeof(*w));
         int r;
 
         if (!w)
                 return -ENOMEM;
         w->loop = l;
+        w->fd = -1;
         w->handler = handler;
         w->userdata = userdata;
         w->queue_end = &w->queue;
@@ -527,21 +580,24 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
                 return r < 0 ? r : -ENOMEM;
         }
         l->n_ws++;
+        w->pin = settings_pin(l->settings, url);
         (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
-        (void)snprintf(port, sizeof(port), "%u", w->url.port);
-        /* With AI_ADDRCONFIG, [::1] would not be an address on a machine without IPv6 elsewhere. */
-        if (!is_numeric(w->url.host))
-                hints.ai_flags = AI_ADDRCONFIG;
-        r = uv_getaddrinfo(l->uv, &w->resolver, on_resolved, w->url.host, port, &hints);
+        r = dial_start(&w->dial, l->uv, w->url.host, w->url.port,
+                       proxy_for(&l->settings->proxy, w->url.host, w->url.port), on_dialed, w);
         if (r < 0) {
                 destroy(w);
                 return r;
         }
-        w->resolving = true;
         w->owned = true;
         timer_start(w->timer, timeout_msec);
         *ret = w;
         return 0;
+}
+
+void ws_dial_again(Ws *w)
+{
+        if (w->dial)
+                dial_again(w->dial);
 }
 
 void ws_set_handler(Ws *w, const WsHandler *handler, void *userdata)
