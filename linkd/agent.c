@@ -7,6 +7,7 @@
 #include "ipc-server.h"
 #include "liblinkproto/b64u.h"
 #include "log.h"
+#include "netwatch.h"
 #include "peer.h"
 
 static const char last_seen_file[] = "last-seen";
@@ -238,7 +239,8 @@ int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir, char
         return 0;
 }
 
-int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault)
+int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Settings *settings,
+              char **ret_fault)
 {
         Agent *a = calloc(1, sizeof(*a));
         unsigned n_hosts_unreadable = 0;
@@ -247,20 +249,18 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fa
         if (!a)
                 return -ENOMEM;
         a->loop = loop;
+        a->settings = settings;
         a->started_at = time(NULL);
         a->last_seen_timer = timer_new(loop, on_last_seen_timer, a);
-        r = a->last_seen_timer ? store_open(&a->store, state_dir, ret_fault) : -ENOMEM;
+        r = a->last_seen_timer ? pace_new(&a->pace, settings->relay_budget) : -ENOMEM;
+        if (r == 0)
+                r = store_open(&a->store, state_dir, ret_fault);
         if (r == 0)
                 r = load(a, &n_hosts_unreadable, ret_fault);
         if (r == 0 && !a->hosts)
                 r = make_first_host(a, n_hosts_unreadable, ret_fault);
-        if (r == 0) {
-                r = ws_loop_new(&a->ws, loop);
-                if (r < 0 &&
-                    asprintf(ret_fault, "libwebsockets does not start; is its libuv plugin "
-                                        "(libwebsockets-evlib-uv) installed?") < 0)
-                        *ret_fault = NULL;
-        }
+        if (r == 0)
+                r = ws_loop_new(&a->ws, loop, settings);
         if (r < 0) {
                 agent_stop(a);
                 agent_free(a); /* no WsLoop yet that would need the loop to run first */
@@ -270,8 +270,20 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fa
         return 0;
 }
 
+void agent_probe(Agent *a, bool changed)
+{
+        for (Host *h = a->hosts; h; h = h->next)
+                host_probe(h, changed);
+        for (Peer *p = a->peers; p; p = p->next)
+                peer_probe(p, changed);
+}
+
 int agent_start(Agent *a)
 {
+        int r = netwatch_new(&a->watch, a);
+
+        if (r < 0)
+                log_warning("changes of the network are not watched: %s", strerror(-r));
         for (Host *h = a->hosts; h; h = h->next) {
                 if (!h->uplinks)
                         log_warning("host %s has no relay: run `linkctl uplink add URL`", h->name);
@@ -302,6 +314,7 @@ void agent_stop(Agent *a)
                 free(u);
         }
         a->last_seen_timer = timer_free(a->last_seen_timer);
+        a->watch = netwatch_free(a->watch);
         if (a->ws)
                 ws_loop_stop(a->ws);
 }
@@ -311,6 +324,7 @@ Agent *agent_free(Agent *a)
         if (!a)
                 return NULL;
         ws_loop_free(a->ws);
+        pace_free(a->pace);
         store_close(a->store);
         free(a);
         return NULL;

@@ -4,6 +4,8 @@
 #include <time.h>
 #include <uv.h>
 
+#include "pace.h"
+#include "settings.h"
 #include "store.h"
 #include "timer.h"
 #include "ws.h"
@@ -14,6 +16,7 @@ typedef struct IpcServer IpcServer;
 typedef struct Watcher Watcher;
 typedef struct Usage Usage;
 typedef struct Doctor Doctor;
+typedef struct NetWatch NetWatch;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -25,6 +28,9 @@ typedef struct Unreadable {
 typedef struct Agent {
         uv_loop_t *loop;
         WsLoop *ws;
+        PaceBook *pace;
+        const Settings *settings;
+        NetWatch *watch;
         Store *store;
         IpcServer *ipc;
         Host *hosts;
@@ -41,8 +47,9 @@ typedef struct Agent {
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network
- * yet. 0, or negative errno with *ret_fault in words (free()). */
-int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
+ * yet. settings must stay. 0, or negative errno with *ret_fault in words (free()). */
+int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Settings *settings,
+              char **ret_fault) _must_use_;
 /* The same to look only: reads all records, and makes nothing. What could not be read is counted in
  * n_unreadable and logged. Only for agent_stop and agent_free. */
 int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir,
@@ -55,6 +62,10 @@ int agent_start(Agent *a) _must_use_;
 void agent_stop(Agent *a);
 /* After agent_stop, when the loop has run out. NULL is fine. */
 Agent *agent_free(Agent *a);
+
+/* Sessions whose path is dead are ended. changed: after a wake-up or a change of the network, so
+ * that every control socket and session is tried and what waits dials at once. */
+void agent_probe(Agent *a, bool changed);
 
 Host *agent_find_host(Agent *a, const char *name, size_t len);
 Peer *agent_find_peer(Agent *a, const char *name, size_t len);

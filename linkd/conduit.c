@@ -310,6 +310,12 @@ void conduit_kill_session(Conduit *c)
         c->session = session_kill(c->session);
 }
 
+void conduit_probe(Conduit *c, bool changed)
+{
+        if (c->session)
+                session_probe(c->session, changed);
+}
+
 int conduit_attach(Conduit *c, Ws *w, SealPair *keys)
 {
         int r;

@@ -58,6 +58,9 @@ Conduit *conduit_free(Conduit *c, const char *word, const char *message);
 /* Ends the session at once, unflushed: a revocation. */
 void conduit_kill_session(Conduit *c);
 
+/* session_probe, if there is one. It may end, and a device's conduit with it. */
+void conduit_probe(Conduit *c, bool changed);
+
 /* Makes a session of an open connection and its keys (both taken over, also on failure), and sends
  * what waits. */
 int conduit_attach(Conduit *c, Ws *w, SealPair *keys) _must_use_;

@@ -149,7 +149,10 @@ static int take_setting(Config *c, const char *file, const config_setting_t *s)
         char **to = strcmp(name, "state_dir") == 0 ? &c->state_dir
                     : strcmp(name, "socket") == 0  ? &c->socket
                                                    : NULL;
+        int r = settings_take(&c->settings, file, s);
 
+        if (r <= 0)
+                return r;
         if (!to && strcmp(name, "log_level") != 0) {
                 fprintf(stderr, "linkd: %s:%u: unknown setting \"%s\"\n", file, line, name);
                 return -EINVAL;
@@ -227,6 +230,9 @@ int config_load(Config *ret, int argc, char **argv)
 
         if (r != CONFIG_RUN)
                 return r;
+        r = settings_init(&c.settings);
+        if (r < 0)
+                return r;
         _cleanup_(freep) char *file =
                 o.user ? user_path("XDG_CONFIG_HOME", ".config", "link/linkd.conf")
                        : strdup(system_file);
@@ -260,4 +266,5 @@ void config_done(Config *c)
 {
         free(c->state_dir);
         free(c->socket);
+        settings_done(&c->settings);
 }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include "log.h"
+#include "settings.h"
 
 typedef struct Config {
         char *state_dir, *socket; /* owned */
         LogLevel log_level;
         bool check_config, check_state; /* look and end */
+        Settings settings;
 } Config;
 
 typedef enum ConfigResult {

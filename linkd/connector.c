@@ -9,12 +9,26 @@
 #include "limits.h"
 #include "log.h"
 
-typedef enum ConnectorState {
-        CONNECTOR_DIALING,
-        CONNECTOR_RESOLVING,
-        CONNECTOR_RELAYING,
-        CONNECTOR_HANDSHAKE,
-} ConnectorState;
+typedef enum AttemptState {
+        ATTEMPT_UNTRIED, /* or lost a race */
+        ATTEMPT_DIALING,
+        ATTEMPT_RESOLVING,
+        ATTEMPT_RELAYING,
+        ATTEMPT_HANDSHAKE,
+        ATTEMPT_FAILED,
+} AttemptState;
+
+/* One relay. */
+typedef struct Attempt {
+        Connector *connector;
+        char *url;
+        size_t place; /* in the list that was given */
+        AttemptState state;
+        bool suspect, refused;
+        Ws *ws;
+        Timer *timer;
+        char link_id[LINK_ID_MAX * 4 + 1];
+} Attempt;
 
 struct Connector {
         Agent *agent;
@@ -25,84 +39,142 @@ struct Connector {
         Secret *code;                 /* pairing */
         bool has_code_id, recover;
         uint8_t code_id[CODE_ID_BYTES];
-        char *urls[UPLINKS_MAX];
-        size_t n_urls, first, tried; /* relay in use: (first + tried) % n_urls */
-        ConnectorState state;
-        Ws *ws;
-        Timer *timer;
+        Attempt attempts[UPLINKS_MAX]; /* in the order of trying */
+        size_t n_attempts;
+        Timer *race;     /* to the start of the next one */
+        Attempt *winner; /* whose handshake runs; NULL: none */
         Handshake *handshake;
-        char link_id[LINK_ID_MAX * 4 + 1];
+        bool fresh;        /* an application waits: what a relay did not know is asked again */
         bool refused;      /* by one relay at least */
         bool no_such_code; /* the host hung up on the header of a pairing */
         char cause[200];
 };
 
-static const char *current_url(const Connector *c)
+static uint64_t now_msec(const Connector *c)
 {
-        return c->urls[(c->first + c->tried) % c->n_urls];
+        return uv_now(c->agent->loop);
 }
 
-static void set_state(Connector *c, ConnectorState state)
+static void set_state(Attempt *a, AttemptState state)
 {
-        static const char *const names[] = {"dialing", "resolving", "relaying", "handshake"};
+        static const char *const names[] = {"untried",  "dialing",   "resolving",
+                                            "relaying", "handshake", "failed"};
 
-        if (state != CONNECTOR_DIALING && state != c->state + 1)
-                log_error("connector %s: impossible step from %s to %s", current_url(c),
-                          names[c->state], names[state]);
-        log_debug("connector %s: %s", current_url(c), names[state]);
-        c->state = state;
+        if (state != ATTEMPT_UNTRIED && state != ATTEMPT_FAILED && state != a->state + 1)
+                log_error("connector %s: impossible step from %s to %s", a->url, names[a->state],
+                          names[state]);
+        log_debug("connector %s: %s", a->url, names[state]);
+        a->state = state;
 }
 
 Connector *connector_free(Connector *c)
 {
         if (!c)
                 return NULL;
-        ws_free(c->ws);
-        timer_free(c->timer);
+        for (size_t i = 0; i < c->n_attempts; i++) {
+                ws_free(c->attempts[i].ws);
+                timer_free(c->attempts[i].timer);
+                free(c->attempts[i].url);
+        }
+        timer_free(c->race);
         handshake_free(c->handshake);
         secret_free(c->code);
-        for (size_t i = 0; i < c->n_urls; i++)
-                free(c->urls[i]);
         free(c);
         return NULL;
 }
 
 /* The last call: c ends here. */
-static void finish(Connector *c, ConnectorResult result, Ws *ws, SealPair *keys)
+static void finish(Connector *c, ConnectorResult result, Attempt *at, SealPair *keys)
 {
-        ConnectorFunc func = c->func;
+        bool ok = result == CONNECTOR_CONNECTED;
 
-        func(c->userdata, result, ws, keys,
-             result == CONNECTOR_CONNECTED && !c->credential ? handshake_credential(c->handshake)
-                                                             : NULL,
-             (c->first + c->tried) % c->n_urls, c->cause);
+        c->func(c->userdata, result, ok ? TAKE_PTR(at->ws) : NULL, keys,
+                ok && !c->credential ? handshake_credential(c->handshake) : NULL,
+                at ? at->place : 0, c->cause);
         connector_free(c);
 }
 
-static void dial(Connector *c);
+/* ---- one relay after the other ---- */
 
-/* This relay did not lead there: the next one, or the end. After cA of a pairing it is the end:
- * every further relay would cost another of the host's five guesses. */
-static void move_on(Connector *c, const char *why)
+static void dial(Attempt *a);
+
+static bool is_running(const Attempt *a)
 {
-        bool over = !c->credential && handshake_client_confirmed(c->handshake);
+        return a->state != ATTEMPT_UNTRIED && a->state != ATTEMPT_FAILED;
+}
+
+static bool any_running(const Connector *c)
+{
+        for (size_t i = 0; i < c->n_attempts; i++)
+                if (is_running(&c->attempts[i]))
+                        return true;
+        return false;
+}
+
+/* Suspects only when nobody else is left. */
+static Attempt *next_untried(Connector *c)
+{
+        Attempt *suspect = NULL;
+
+        for (size_t i = 0; i < c->n_attempts; i++) {
+                Attempt *a = &c->attempts[i];
+                if (a->state != ATTEMPT_UNTRIED)
+                        continue;
+                if (!a->suspect)
+                        return a;
+                if (!suspect)
+                        suspect = a;
+        }
+        return any_running(c) ? NULL : suspect;
+}
+
+/* Starts the next relay, if one is to be started now. */
+static void start_next(Connector *c)
+{
+        Attempt *a = c->winner ? NULL : next_untried(c);
+
+        timer_stop(c->race);
+        if (!a || (!c->credential && any_running(c)))
+                return;
+        dial(a);
+        if (c->credential && next_untried(c))
+                timer_start(c->race, RACE_STEP_MSEC);
+}
+
+static void on_race_timer(void *userdata)
+{
+        start_next(userdata);
+}
+
+static void end_attempt(Attempt *a, AttemptState state)
+{
+        a->ws = ws_free(a->ws);
+        timer_stop(a->timer);
+        set_state(a, state);
+}
+
+/* This relay did not lead there: others, or the end. After cA of a pairing it is the end: every
+ * further relay would cost another of the host's five guesses. */
+static void fail(Attempt *a, const char *why)
+{
+        Connector *c = a->connector;
+        bool over = a == c->winner && !c->credential && handshake_client_confirmed(c->handshake);
 
         if (!c->no_such_code) /* that is what the user must hear, whatever other relays do */
-                (void)snprintf(c->cause, sizeof(c->cause), "%s: %s", current_url(c),
-                               why); /* cut is fine */
-        log_debug("connector %s: %s", current_url(c), why);
+                (void)snprintf(c->cause, sizeof(c->cause), "%s: %s", a->url, why); /* cut is fine */
+        log_debug("connector %s: %s", a->url, why);
         if (over) {
                 finish(c, CONNECTOR_UNREACHABLE, NULL, NULL);
                 return;
         }
-        c->ws = ws_free(c->ws);
-        c->handshake = handshake_free(c->handshake);
-        c->tried++;
-        if (c->tried < c->n_urls) {
-                dial(c);
-                return;
+        if (a == c->winner) {
+                c->winner = NULL;
+                c->handshake = handshake_free(c->handshake);
         }
-        c->tried--; /* current_url stays valid */
+        end_attempt(a, ATTEMPT_FAILED);
+        start_next(c);
+        if (any_running(c))
+                return;
         if (c->no_such_code)
                 finish(c, CONNECTOR_WRONG_CODE, NULL, NULL);
         else
@@ -111,38 +183,42 @@ static void move_on(Connector *c, const char *why)
 
 /* ---- the handshake ---- */
 
-static int flush_output(Connector *c)
+static int flush_output(Attempt *a)
 {
         const uint8_t *frame;
         size_t len;
 
-        while (handshake_output(c->handshake, &frame, &len)) {
+        while (handshake_output(a->connector->handshake, &frame, &len)) {
                 WsMessage *m = ws_message_new(len, false);
                 int r;
 
                 if (!m)
                         return -ENOMEM;
                 memcpy(m->data, frame, len);
-                r = ws_send(c->ws, m);
+                r = ws_send(a->ws, m);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static void connected(Connector *c)
+static void connected(Attempt *a)
 {
+        Connector *c = a->connector;
         SealPair *keys = secret_object_new(sizeof(*keys));
 
         if (!keys) {
-                move_on(c, "out of memory");
+                fail(a, "out of memory");
                 return;
         }
-        if (c->refused)
-                log_warning("%s: another relay forged a refusal of this host: it misbehaves",
-                            current_url(c));
+        for (size_t i = 0; i < c->n_attempts; i++)
+                if (c->attempts[i].refused) {
+                        log_warning("%s forged a refusal of this host: it misbehaves",
+                                    c->attempts[i].url);
+                        pace_suspect(c->agent->pace, c->attempts[i].url, now_msec(c));
+                }
         handshake_take_keys(c->handshake, keys);
-        finish(c, CONNECTOR_CONNECTED, TAKE_PTR(c->ws), keys);
+        finish(c, CONNECTOR_CONNECTED, a, keys);
 }
 
 static void wrong_code(Connector *c, const char *why)
@@ -152,59 +228,68 @@ static void wrong_code(Connector *c, const char *why)
 }
 
 /* The connection closed in the handshake, in a pairing before cA or after cB. */
-static void lost(Connector *c)
+static void lost(Attempt *a)
 {
+        Connector *c = a->connector;
+
         if (c->credential) {
-                move_on(c, "the connection was lost in the handshake");
+                fail(a, "the connection was lost in the handshake");
         } else if (handshake_client_confirmed(c->handshake)) {
-                move_on(c,
-                        "the connection was lost when the code had been accepted; it is used up: "
+                fail(a, "the connection was lost when the code had been accepted; it is used up: "
                         "make a new invitation");
         } else {
                 (void)snprintf(c->cause, sizeof(c->cause),
                                "%s: the host hung up: the code is used up, expired or withdrawn",
-                               current_url(c)); /* cut is fine */
+                               a->url); /* cut is fine */
                 c->no_such_code = true;
-                move_on(c, "the host hung up");
+                fail(a, "the host hung up");
         }
 }
 
-static void step(Connector *c, int result)
+/* A handshake that came to nothing, maybe by the relay's doing. */
+static void suspect(Attempt *a, const char *why)
 {
-        uint64_t now = uv_now(c->agent->loop), deadline;
-        int r = result < 0 ? result : flush_output(c);
+        pace_suspect(a->connector->agent->pace, a->url, now_msec(a->connector));
+        fail(a, why);
+}
+
+static void step(Attempt *a, int result)
+{
+        Connector *c = a->connector;
+        uint64_t now = now_msec(c), deadline;
+        int r = result < 0 ? result : flush_output(a);
 
         if (r < 0) {
-                move_on(c, strerror(-r));
+                fail(a, strerror(-r));
                 return;
         }
         switch ((HandshakeResult)result) {
         case HANDSHAKE_MORE:
                 deadline = handshake_deadline_msec(c->handshake);
-                timer_start(c->timer, deadline > now ? deadline - now : 0);
+                timer_start(a->timer, deadline > now ? deadline - now : 0);
                 return;
         case HANDSHAKE_DONE:
-                connected(c);
+                connected(a);
                 return;
         case HANDSHAKE_WRONG_CODE:
                 wrong_code(c, "the pairing code does not match");
                 return;
         case HANDSHAKE_REFUSED:
-                c->refused = true;
-                move_on(c, "the host refuses this credential");
+                a->refused = c->refused = true;
+                fail(a, "the host refuses this credential");
                 return;
         case HANDSHAKE_BAD_PEER:
-                move_on(c, "the other end broke the handshake");
+                suspect(a, "the other end broke the handshake");
                 return;
         case HANDSHAKE_TIMED_OUT:
-                move_on(c, "the host did not answer the handshake in time");
+                suspect(a, "the host did not answer the handshake in time");
                 return;
         case HANDSHAKE_LOST:
-                lost(c);
+                lost(a);
                 return;
         case HANDSHAKE_NEED_SECRET: /* a host's */
         case HANDSHAKE_NEED_STORE:
-                move_on(c, "internal error");
+                fail(a, "internal error");
                 return;
         }
 }
@@ -226,49 +311,67 @@ static int begin_handshake(Connector *c)
 
 /* ---- the introduction ---- */
 
-static void send_control(Connector *c, ControlType type, const char *link_id, const char *address)
+static void send_control(Attempt *a, ControlType type, const char *link_id, const char *address)
 {
         char text[1024];
         int r = control_encode(type, link_id, address, NULL, text, sizeof(text));
 
         if (r >= 0)
-                r = ws_send_text(c->ws, text, (size_t)r);
+                r = ws_send_text(a->ws, text, (size_t)r);
         if (r < 0)
-                move_on(c, strerror(-r));
+                fail(a, strerror(-r));
         else
-                timer_start(c->timer, CONTROL_STEP_MSEC);
+                timer_start(a->timer, CONTROL_STEP_MSEC);
 }
 
-static void on_relaying(Connector *c)
+/* Introduced: the race is over. */
+static void on_relaying(Attempt *a)
 {
+        Connector *c = a->connector;
         int r = begin_handshake(c);
 
         if (r < 0) {
-                move_on(c, strerror(-r));
+                fail(a, strerror(-r));
                 return;
         }
-        set_state(c, CONNECTOR_HANDSHAKE);
-        ws_set_message_max(c->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
-        step(c, handshake_client_start(c->handshake, uv_now(c->agent->loop)));
+        c->winner = a;
+        timer_stop(c->race);
+        for (size_t i = 0; i < c->n_attempts; i++)
+                if (&c->attempts[i] != a && is_running(&c->attempts[i]))
+                        end_attempt(&c->attempts[i], ATTEMPT_UNTRIED);
+        set_state(a, ATTEMPT_HANDSHAKE);
+        ws_set_message_max(a->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
+        step(a, handshake_client_start(c->handshake, now_msec(c)));
 }
 
-static void on_control(Connector *c, const uint8_t *data, size_t len)
+static void on_error(Attempt *a, const char *error)
+{
+        Connector *c = a->connector;
+
+        if (strcmp(error, "unknown_address") == 0) {
+                pace_unknown(c->agent->pace, a->url, c->address, now_msec(c));
+                fail(a, "the host is not registered there");
+        } else {
+                fail(a, "the relay answered with an error");
+        }
+}
+
+static void on_control(Attempt *a, const uint8_t *data, size_t len)
 {
         ControlMessage m;
 
         if (control_decode((const char *)data, len, &m) < 0) {
-                move_on(c, "the relay sent garbage");
+                fail(a, "the relay sent garbage");
         } else if (m.type == CONTROL_ERROR) {
-                move_on(c, strcmp(m.error, "unknown_address") == 0
-                                   ? "the host is not registered there"
-                                   : "the relay answered with an error");
-        } else if (c->state == CONNECTOR_RESOLVING && m.type == CONTROL_FOUND && m.link_id[0]) {
-                memcpy(c->link_id, m.link_id, sizeof(c->link_id));
-                set_state(c, CONNECTOR_RELAYING);
-                send_control(c, CONTROL_RELAY, c->link_id, NULL);
-        } else if (c->state == CONNECTOR_RELAYING && m.type == CONTROL_RELAYING &&
-                   strcmp(m.link_id, c->link_id) == 0) {
-                on_relaying(c);
+                on_error(a, m.error);
+        } else if (a->state == ATTEMPT_RESOLVING && m.type == CONTROL_FOUND && m.link_id[0]) {
+                pace_known(a->connector->agent->pace, a->url, a->connector->address);
+                memcpy(a->link_id, m.link_id, sizeof(a->link_id));
+                set_state(a, ATTEMPT_RELAYING);
+                send_control(a, CONTROL_RELAY, a->link_id, NULL);
+        } else if (a->state == ATTEMPT_RELAYING && m.type == CONTROL_RELAYING &&
+                   strcmp(m.link_id, a->link_id) == 0) {
+                on_relaying(a);
         }
         /* Others do not matter; the deadline runs on. */
 }
@@ -277,36 +380,43 @@ static void on_control(Connector *c, const uint8_t *data, size_t len)
 
 static void on_open(void *userdata)
 {
-        Connector *c = userdata;
+        Attempt *a = userdata;
+        Connector *c = a->connector;
 
-        set_state(c, CONNECTOR_RESOLVING);
-        send_control(c, CONTROL_RESOLVE, NULL, c->address);
+        if (pace_delay_msec(c->agent->pace, a->url, PACE_RESOLVE, now_msec(c))) {
+                fail(a, "this relay was asked as often as it allows in a minute");
+                return;
+        }
+        pace_spend(c->agent->pace, a->url, now_msec(c));
+        set_state(a, ATTEMPT_RESOLVING);
+        send_control(a, CONTROL_RESOLVE, NULL, c->address);
 }
 
 static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
 {
-        Connector *c = userdata;
+        Attempt *a = userdata;
 
-        if (c->state != CONNECTOR_HANDSHAKE && text)
-                on_control(c, data, len);
-        else if (c->state != CONNECTOR_HANDSHAKE || text)
-                move_on(c, "a message of the wrong kind");
+        if (a->state != ATTEMPT_HANDSHAKE && text)
+                on_control(a, data, len);
+        else if (a->state != ATTEMPT_HANDSHAKE || text)
+                fail(a, "a message of the wrong kind");
         else
-                step(c, handshake_feed(c->handshake, data, len, uv_now(c->agent->loop)));
+                step(a, handshake_feed(a->connector->handshake, data, len, now_msec(a->connector)));
 }
 
 static void on_closed(void *userdata, unsigned code, const char *reason)
 {
-        Connector *c = userdata;
+        Attempt *a = userdata;
+        Connector *c = a->connector;
         char text[128];
 
-        if (c->state == CONNECTOR_HANDSHAKE && (c->credential || code == CLOSE_PEER_GONE ||
-                                                handshake_client_confirmed(c->handshake))) {
-                step(c, handshake_closed(c->handshake));
+        if (a->state == ATTEMPT_HANDSHAKE && (c->credential || code == CLOSE_PEER_GONE ||
+                                              handshake_client_confirmed(c->handshake))) {
+                step(a, handshake_closed(c->handshake));
                 return;
         }
         (void)snprintf(text, sizeof(text), code ? "%s (%u)" : "%s", reason, code);
-        move_on(c, code == CLOSE_PEER_GONE ? "the host is there but did not answer" : text);
+        fail(a, code == CLOSE_PEER_GONE ? "the host is there but did not answer" : text);
 }
 
 static const WsHandler ws_handler = {
@@ -315,83 +425,133 @@ static const WsHandler ws_handler = {
         .on_closed = on_closed,
 };
 
-static void on_timer(void *userdata)
+static const char *late(const Attempt *a)
 {
-        Connector *c = userdata;
-        static const char *const late[] = {
-                [CONNECTOR_DIALING] = "timed out",
-                [CONNECTOR_RESOLVING] = "the relay did not answer",
-                [CONNECTOR_RELAYING] = "the host did not take the link in time",
-        };
-
-        if (!c->ws && c->state == CONNECTOR_DIALING)
-                move_on(c, "cannot dial"); /* deferred from dial() */
-        else if (c->state == CONNECTOR_HANDSHAKE)
-                step(c, handshake_tick(c->handshake, uv_now(c->agent->loop)));
-        else
-                move_on(c, late[c->state]);
+        switch (a->state) {
+        case ATTEMPT_RESOLVING:
+                return "the relay did not answer";
+        case ATTEMPT_RELAYING:
+                return "the host did not take the link in time";
+        case ATTEMPT_UNTRIED:
+        case ATTEMPT_DIALING:
+        case ATTEMPT_HANDSHAKE:
+        case ATTEMPT_FAILED:
+                break;
+        }
+        return "timed out";
 }
 
-static void dial(Connector *c)
+static void on_timer(void *userdata)
 {
-        int r;
+        Attempt *a = userdata;
+        Connector *c = a->connector;
 
-        set_state(c, CONNECTOR_DIALING);
-        timer_stop(c->timer);
-        r = ws_dial(&c->ws, c->agent->ws, current_url(c), c->address, CONNECT_MSEC, &ws_handler, c);
+        if (!a->ws && a->state == ATTEMPT_DIALING)
+                fail(a, "the host is not registered there, or the relay was asked too often: it is "
+                        "asked again in a minute");
+        else if (a->state == ATTEMPT_HANDSHAKE)
+                step(a, handshake_tick(c->handshake, now_msec(c)));
+        else
+                fail(a, late(a));
+}
+
+static void dial(Attempt *a)
+{
+        Connector *c = a->connector;
+        int r = 0;
+
+        set_state(a, ATTEMPT_DIALING);
+        if (pace_delay_msec(c->agent->pace, a->url, PACE_RESOLVE, now_msec(c)) ||
+            (!c->fresh && pace_unknown_delay_msec(c->agent->pace, a->url, c->address, now_msec(c))))
+                r = -EAGAIN;
+        else
+                r = ws_dial(&a->ws, c->agent->ws, a->url, c->address, CONNECT_MSEC, &ws_handler, a);
         if (r < 0) {
-                log_debug("connector %s: %s", current_url(c), strerror(-r));
-                timer_start(c->timer, 0); /* never from inside the caller */
+                log_debug("connector %s: %s", a->url, strerror(-r));
+                timer_start(a->timer, 0); /* never from inside the caller */
         }
 }
 
-static int start(Connector **ret, Connector *c, Agent *a, const char *address, char *const *urls,
-                 size_t n_urls, ConnectorFunc func, void *userdata)
+void connector_hurry(Connector *c)
 {
+        for (size_t i = 0; i < c->n_attempts; i++)
+                if (c->attempts[i].state == ATTEMPT_DIALING && c->attempts[i].ws)
+                        ws_dial_again(c->attempts[i].ws);
+}
+
+/* ---- life ---- */
+
+static int add_attempt(Connector *c, const char *url, size_t place)
+{
+        Attempt *a = &c->attempts[c->n_attempts++];
+
+        a->connector = c;
+        a->place = place;
+        a->url = strdup(url);
+        a->timer = timer_new(c->agent->loop, on_timer, a);
+        a->suspect = pace_is_suspect(c->agent->pace, url, now_msec(c));
+        return a->url && a->timer ? 0 : -ENOMEM;
+}
+
+static int start(Connector **ret, Connector *c, const char *address, char *const *urls,
+                 size_t n_urls, size_t first)
+{
+        int r = n_urls ? 0 : -EINVAL;
+
+        n_urls = MIN(n_urls, (size_t)UPLINKS_MAX);
+        memcpy(c->address, address, sizeof(c->address));
+        c->race = timer_new(c->agent->loop, on_race_timer, c);
+        if (!c->race)
+                r = -ENOMEM;
+        for (size_t i = 0; r == 0 && i < n_urls; i++)
+                r = add_attempt(c, urls[(first + i) % n_urls], (first + i) % n_urls);
+        if (r < 0) {
+                connector_free(c);
+                return r;
+        }
+        start_next(c);
+        *ret = c;
+        return 0;
+}
+
+static Connector *alloc(Agent *a, ConnectorFunc func, void *userdata)
+{
+        Connector *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                return NULL;
         c->agent = a;
         c->func = func;
         c->userdata = userdata;
-        memcpy(c->address, address, sizeof(c->address));
-        for (; c->n_urls < MIN(n_urls, (size_t)UPLINKS_MAX); c->n_urls++) {
-                c->urls[c->n_urls] = strdup(urls[c->n_urls]);
-                if (!c->urls[c->n_urls])
-                        break;
-        }
-        c->timer = timer_new(a->loop, on_timer, c);
-        if (!c->timer || c->n_urls == 0 || c->n_urls < MIN(n_urls, (size_t)UPLINKS_MAX)) {
-                connector_free(c);
-                return n_urls ? -ENOMEM : -EINVAL;
-        }
-        dial(c);
-        *ret = c;
-        return 0;
+        return c;
 }
 
 int connector_pair(Connector **ret, Agent *a, const char *address, const Secret *code,
                    const uint8_t *code_id, bool recover, char *const *urls, size_t n_urls,
                    ConnectorFunc func, void *userdata)
 {
-        Connector *c = calloc(1, sizeof(*c));
+        Connector *c = alloc(a, func, userdata);
 
         if (!c || !(c->code = secret_copy(code->data, code->len))) {
                 free(c);
                 return -ENOMEM;
         }
+        c->fresh = true;
         c->has_code_id = code_id != NULL;
         c->recover = recover;
         if (code_id)
                 memcpy(c->code_id, code_id, CODE_ID_BYTES);
-        return start(ret, c, a, address, urls, n_urls, func, userdata);
+        return start(ret, c, address, urls, n_urls, 0);
 }
 
 int connector_reconnect(Connector **ret, Agent *a, const Credential *credential, char *const *urls,
-                        size_t n_urls, size_t first, ConnectorFunc func, void *userdata)
+                        size_t n_urls, size_t first, bool fresh, ConnectorFunc func, void *userdata)
 {
-        Connector *c = calloc(1, sizeof(*c));
+        Connector *c = alloc(a, func, userdata);
 
         if (!c)
                 return -ENOMEM;
         c->credential = credential;
-        c->first = first;
-        return start(ret, c, a, credential->address, urls, n_urls, func, userdata);
+        c->fresh = fresh;
+        return start(ret, c, credential->address, urls, n_urls, first);
 }

@@ -41,10 +41,30 @@ static void set_state(Dialback *d, DialbackState state)
         d->state = state;
 }
 
+/* A link that waits for a slot. */
+struct WaitingLink {
+        struct WaitingLink *next;
+        uint64_t deadline_msec;
+        char link_id[LINK_ID_MAX * 4 + 1];
+};
+
+static WaitingLink *take_waiting(Uplink *u)
+{
+        WaitingLink *w = u->waiting;
+
+        u->waiting = w->next;
+        if (!u->waiting)
+                u->waiting_end = &u->waiting;
+        u->n_waiting--;
+        return w;
+}
+
 Dialback *dialback_free(Dialback *d)
 {
         if (!d)
                 return NULL;
+        if (d->uplink->waiting) /* a slot is free: not on this stack */
+                timer_start(d->uplink->waiting_timer, 0);
         for (Dialback **at = &d->uplink->dialbacks; *at; at = &(*at)->next)
                 if (*at == d) {
                         *at = d->next;
@@ -375,14 +395,11 @@ static const WsHandler ws_handler = {
         .on_closed = on_closed,
 };
 
-int dialback_start(Uplink *u, const char *link_id)
+static int start(Uplink *u, const char *link_id)
 {
-        Dialback *d;
+        Dialback *d = calloc(1, sizeof(*d));
         int r;
 
-        if (u->n_dialbacks >= DIALBACKS_MAX)
-                return -EUSERS;
-        d = calloc(1, sizeof(*d));
         if (!d)
                 return -ENOMEM;
         d->uplink = u;
@@ -397,4 +414,67 @@ int dialback_start(Uplink *u, const char *link_id)
         if (r < 0)
                 dialback_free(d);
         return r;
+}
+
+/* ---- waiting for a slot ---- */
+
+static int wait_for_slot(Uplink *u, const char *link_id)
+{
+        WaitingLink *w;
+
+        if (u->n_waiting >= DIALBACKS_WAITING_MAX)
+                return -EUSERS;
+        w = calloc(1, sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+        strncpy(w->link_id, link_id, sizeof(w->link_id) - 1); /* of the same size, zeroed */
+        w->deadline_msec = uv_now(u->host->agent->loop) + DIALBACK_WAIT_MSEC;
+        *u->waiting_end = w;
+        u->waiting_end = &w->next;
+        u->n_waiting++;
+        if (!timer_active(u->waiting_timer))
+                timer_start(u->waiting_timer, DIALBACK_WAIT_MSEC);
+        log_debug("uplink %s: link %s waits for a slot", u->url, link_id);
+        return 0;
+}
+
+/* Slots are free, or the first has waited for too long. */
+void dialback_on_waiting_timer(void *userdata)
+{
+        Uplink *u = userdata;
+        uint64_t now = uv_now(u->host->agent->loop);
+        unsigned n_dropped = 0;
+
+        while (u->waiting && (u->n_dialbacks < DIALBACKS_MAX || u->waiting->deadline_msec <= now)) {
+                _cleanup_(freep) WaitingLink *w = take_waiting(u);
+                int r = w->deadline_msec <= now ? -ETIMEDOUT : start(u, w->link_id);
+
+                n_dropped += r == -ETIMEDOUT;
+                if (r < 0 && r != -ETIMEDOUT)
+                        log_warning("uplink %s: a link was dropped: %s", u->url, strerror(-r));
+        }
+        if (n_dropped)
+                log_warning("uplink %s: %u links were dropped: no slot was free in %u s", u->url,
+                            n_dropped, DIALBACK_WAIT_MSEC / 1000);
+        if (u->waiting)
+                timer_start(u->waiting_timer, u->waiting->deadline_msec - now);
+}
+
+void dialback_drop_waiting(Uplink *u)
+{
+        while (u->waiting)
+                free(take_waiting(u));
+}
+
+void dialback_end_all(Uplink *u)
+{
+        dialback_drop_waiting(u);
+        while (u->dialbacks)
+                dialback_free(u->dialbacks);
+}
+
+int dialback_start(Uplink *u, const char *link_id)
+{
+        return u->n_dialbacks < DIALBACKS_MAX && !u->waiting ? start(u, link_id)
+                                                             : wait_for_slot(u, link_id);
 }

@@ -323,6 +323,18 @@ int host_remove_uplink(Host *h, const char *url)
         return -ENOENT;
 }
 
+void host_probe(Host *h, bool changed)
+{
+        HostSession *next;
+
+        for (Uplink *u = changed ? h->uplinks : NULL; u; u = u->next)
+                uplink_probe(u);
+        for (HostSession *s = h->sessions; s; s = next) {
+                next = s->next; /* only s can end */
+                conduit_probe(s->conduit, changed);
+        }
+}
+
 /* ---- sessions ---- */
 
 static void link_session(HostSession *s)

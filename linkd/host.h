@@ -72,7 +72,6 @@ struct Host {
         char name[NAME_MAX_BYTES + 1];
         HostKeys *keys;
         time_t created_at;
-        int64_t last_ts_msec; /* of a register: never goes back */
         Uplink *uplinks;
         Device *devices;
         unsigned n_devices;
@@ -115,6 +114,8 @@ void host_refund_recovery(Host *h);
 int host_add_uplink(Host *h, const char *url) _must_use_;
 int host_remove_uplink(Host *h, const char *url) _must_use_;
 unsigned host_n_uplinks(const Host *h);
+/* As agent_probe. */
+void host_probe(Host *h, bool changed);
 
 /* From a device record, whose host is found by that one's record id inside. -EBADMSG: not a device;
  * -ENOENT: its host is not there. */

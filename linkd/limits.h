@@ -25,12 +25,21 @@ enum {
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
         CONNECT_MSEC = 8000,          /* name, TCP, TLS and upgrade together */
-        LWS_TIMEOUT_SEC = 60,         /* libwebsockets' own: never the first to fire */
         HANDSHAKE_MESSAGE_MAX = 1024, /* bytes of a frame of a handshake: the longest has 380. Who
                                          only knows an address is not kept 16 MiB for */
         CONTROL_STEP_MSEC = 8000,     /* register, resolve, relay, accept: each answer */
         PING_INTERVAL_MSEC = 20000,   /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,
+        PROBE_DEAD_MSEC = 4500, /* of a session: looked at when the ping deadline is over */
+        /* Sent, and nothing confirmed: as long as a ping interval. TCP_USER_TIMEOUT would do the
+         * same, but it also ends connections whose other end is alive and holds its window shut, as
+         * a relay may for a minute. */
+        SESSION_DEAD_MSEC = 20000,
+        NETWATCH_TICK_MSEC = 5000,   /* sessions are looked at so often */
+        NETWATCH_GAP_MSEC = 3000,    /* asleep or stopped for longer: everything is tried */
+        NETWATCH_SETTLE_MSEC = 200,  /* changes of the network come in bursts */
+        NETWATCH_PROBE_MSEC = 2000,  /* at most so often: containers come and go all day */
+        NETLINK_BUFFER_BYTES = 8192, /* the kernel's messages are not longer (a page) */
         TCP_IDLE_SEC =
                 20, /* session sockets are not pinged: TCP's probes, dead after 20 + 3 * 5 s */
         TCP_PROBE_SEC = 5,
@@ -42,10 +51,18 @@ enum {
         UPLINK_BACKOFF_MIN_MSEC = 500,
         UPLINK_BACKOFF_MAX_MSEC = 4000,
         UPLINK_REPLACED_MSEC = 30000, /* another socket took the address: do not fight it */
+        /* A relay's clock that is so far from ours explains a refused signature (it allows 300 s,
+         * and its Date may be some seconds old); farther than a day it is not believed. */
+        CLOCK_OFFSET_MIN_MSEC = 240000,
+        CLOCK_OFFSET_MAX_MSEC = 24 * 3600 * 1000,
+        SELF_CHECK_SEC = 300, /* default: a host resolves itself at each of its relays so often */
+        SELF_CHECK_MAX_SEC = 24 * 3600,
         PEER_BACKOFF_MIN_MSEC = 400,
         PEER_BACKOFF_MAX_MSEC = 8000,
+        PEER_HURRY_MSEC = 2000, /* an application's call cuts a back-off short, so often at most */
         STOOD_MSEC =
                 10000, /* a connection that lived so long was a success: back-off begins anew */
+        RACE_STEP_MSEC = 300, /* a relay that has not introduced us by then: the next starts too */
         REQUEST_TIMEOUT_MSEC = 30000, /* default */
         REQUEST_TIMEOUT_MAX_MSEC = 24 * 3600 * 1000,
         SESSION_IDLE_MSEC = 600000,      /* no frame either way: closed */
@@ -66,17 +83,43 @@ enum {
 
         STATUS_DELAY_MSEC = 100, /* changes are told to the service manager together */
 
-        DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
-        HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */
+        DIALBACKS_MAX = 64,          /* in flight at a relay (PROTOCOL.md "Endpoints") */
+        DIALBACKS_WAITING_MAX = 512, /* beyond these, at a relay: a link id each. A relay that names
+                                        more of them at a time does not mean well */
+        DIALBACK_WAIT_MSEC = 8000,   /* for a slot: the client waits no longer for `relaying` */
+        HOST_SESSIONS_MAX = 4096,    /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
                                      has proved itself takes the place of the oldest */
         /* Sessions whose client has not sent a sealed frame yet, of one host. An honest one sends
          * its cap at once; a replayed first message never can. The oldest goes for a new one. */
         HOST_UNPROVEN_MAX = 64,
 
-        /* Descriptors: all sessions of two full hosts and all applications. libwebsockets makes
-         * tables of this size, so that the system's own limit (a milliard in places) will not do.
-         */
+        PINS_MAX = 1024, /* relays with a pinned key, in the configuration */
+
+        /* Connecting (dial.h), milliseconds. */
+        DIAL_STEP_MSEC = 250,   /* to the start of the next address (RFC 8305 section 5) */
+        DIAL_AGAIN_MSEC = 2500, /* all addresses anew: TCP's own retries come after 1, 3, 7 s, and a
+                                   path that comes back must not wait for the last of them */
+        DIAL_PROXY_MSEC = 3000, /* a proxy that has not let us through: also without it */
+        DIAL_SOCKETS_MAX =
+                16, /* open at a time, of one dial: four rounds of two addresses, twice */
+        DIAL_ADDRESSES_MAX = 8, /* of a name, that are tried */
+        PROXY_REPLY_MAX = 4096, /* bytes of a proxy's answer */
+
+        /* Asking relays (pace.h). */
+        RELAY_BUDGET = 60,       /* registers and resolves a minute: the relays' default */
+        RELAY_BUDGET_MAX = 6000, /* that can be configured: eight bytes each a relay */
+        PACE_REGISTER_SHARE = 5, /* a fifth of it is for registers only */
+        PACE_RELAYS_MAX = 1024,  /* remembered */
+        PACE_UNKNOWN_MAX = 1024, /* addresses, a relay: as many as peers */
+        /* A host is back at a restarted relay after its longest back-off of 4 s; so many resolves
+         * of a client's back-off take twice that at least half of the time. */
+        PACE_UNKNOWN_FREE = 8,
+        PACE_UNKNOWN_MSEC = 60000,
+        PACE_SUSPECT_MSEC = 60000, /* a relay where a handshake failed is not raced for so long */
+
+        /* Descriptors: all sessions of two full hosts and all applications. The system's
+         * own limit may be a milliard. */
         OPEN_FILES_MAX = 16384,
 
         /* IPC. */
@@ -122,9 +165,11 @@ enum {
         LOG_LIMIT_LINES = 30,
         LOG_LIMIT_MSEC = 60000,
 
-        WS_RX_CHUNK_BYTES =
-                16 *
-                1024, /* libwebsockets' receive buffer, one a socket: 4 KiB costs half the speed */
+        WS_READ_BYTES = 64 * 1024,  /* one read, for all connections together */
+        WS_BATCH_BYTES = 64 * 1024, /* framed at a time: many small messages leave in one write, and
+                                       a large one is never there twice */
+        ANSWER_HEAD_MAX = 8 * 1024, /* bytes of the answer to an upgrade */
+        CLOSE_ANSWER_MSEC = 2000,   /* for the other end's answer to our close frame */
         RECORD_MAX_BYTES = 64 * 1024,
         UNREADABLE_REPORT_MAX = 32, /* records named in `status`; the log has all */
 };

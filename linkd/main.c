@@ -216,7 +216,7 @@ static void harden_process(void)
 static int start(Daemon *d, const Config *config)
 {
         _cleanup_(freep) char *fault = NULL;
-        int r = agent_new(&d->agent, &d->loop, config->state_dir, &fault);
+        int r = agent_new(&d->agent, &d->loop, config->state_dir, &config->settings, &fault);
 
         if (r == 0)
                 r = ipc_server_new(&d->agent->ipc, d->agent, config->socket, &fault);

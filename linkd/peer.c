@@ -395,10 +395,37 @@ static void on_timer(void *userdata)
         PeerLink *l = userdata;
         Peer *p = l->peer;
         int r = connector_reconnect(&l->connector, p->agent, p->credential, p->uplinks,
-                                    p->n_uplinks, p->last_uplink, on_connected, l);
+                                    p->n_uplinks, p->last_uplink, l->fresh, on_connected, l);
 
+        l->fresh = false;
+        l->dialed_msec = uv_now(p->agent->loop);
         if (r < 0)
                 timer_start(l->timer, PEER_BACKOFF_MAX_MSEC);
+}
+
+void peerlink_hurry(PeerLink *l, bool fresh)
+{
+        if (l->state == IPC_STATE_CLOSED || l->connector || !timer_active(l->timer))
+                return;
+        if (fresh && uv_now(l->peer->agent->loop) < l->dialed_msec + PEER_HURRY_MSEC)
+                return;
+        l->fresh = fresh;
+        timer_start(l->timer, 0);
+}
+
+void peer_probe(Peer *p, bool changed)
+{
+        PeerLink *next;
+
+        for (PeerLink *l = p->links; l; l = next) {
+                next = l->next; /* l's user frees only l */
+                if (l->conduit && conduit_is_connected(l->conduit))
+                        conduit_probe(l->conduit, changed);
+                else if (changed && l->connector)
+                        connector_hurry(l->connector);
+                else if (changed)
+                        peerlink_hurry(l, false);
+        }
 }
 
 static void on_session_ended(void *userdata, const char *word, const char *reason)
@@ -441,6 +468,7 @@ int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
         l->func = func;
         l->userdata = userdata;
         l->since = time(NULL);
+        l->fresh = true;
         l->next = p->links;
         p->links = l;
         timer_start(l->timer, 0);
@@ -550,6 +578,7 @@ int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret)
                 p->asks = k;
                 timer_start(k->timer, ASK_KEEP_MSEC);
         }
+        peerlink_hurry(k->link, true);
         k->used_msec = uv_now(p->agent->loop);
         *ret = k->link->conduit;
         return 0;

@@ -53,6 +53,8 @@ struct PeerLink {
         Timer *timer;
         unsigned failures;
         uint64_t connected_msec; /* on the loop's clock */
+        uint64_t dialed_msec;    /* the last time, on the loop's clock */
+        bool fresh;              /* an application waits for the next dial */
         bool round_failed;       /* since it was last connected */
         PeerLinkFunc func;
         void *userdata;
@@ -79,6 +81,12 @@ unsigned peer_n_links(const Peer *p);
 int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata) _must_use_;
 /* Ends it, flushed. */
 PeerLink *peerlink_free(PeerLink *l);
+
+/* A link that waits for its next try makes it now: the network has changed, or (fresh) an
+ * application asks, which is done every PEER_HURRY_MSEC at most. */
+void peerlink_hurry(PeerLink *l, bool fresh);
+/* As agent_probe. */
+void peer_probe(Peer *p, bool changed);
 
 /* The conduit for one-shot calls of a user: shared, kept for a minute after the last. The caller
  * adds its ConduitUser (roles 0) and removes it when answered. */

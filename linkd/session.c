@@ -24,6 +24,7 @@ struct Session {
         uint64_t last_traffic_msec; /* either way, of anything but a keepalive */
         uint64_t last_sent_msec;
         size_t n_foreign;       /* of the handshake, that still waited when this took the socket */
+        uint64_t probed_msec;   /* 0: never */
         uint64_t sent, written; /* messages */
 };
 
@@ -88,6 +89,28 @@ static void on_idle(void *userdata)
         if (s->held)
                 due = MIN(due, s->last_sent_msec + SESSION_KEEPALIVE_MSEC);
         timer_start(s->idle, MAX(due, now + 1) - now);
+}
+
+void session_probe(Session *s, bool changed)
+{
+        uint64_t now = uv_now(s->loop), seq;
+        bool probed = s->probed_msec && now - s->probed_msec < SESSION_DEAD_MSEC;
+
+        if (!s->ws || s->ended)
+                return;
+        if (ws_unconfirmed_msec(s->ws) >= (probed ? PROBE_DEAD_MSEC : SESSION_DEAD_MSEC)) {
+                s->ws = ws_kill(s->ws, 1000);
+                end(s, "closed", "the network does not confirm what was sent");
+                return;
+        }
+        if (!changed)
+                return;
+        s->probed_msec = now;
+        if (ws_queued_bytes(s->ws) == 0) {
+                int r = send_frame(s, keepalive_text, sizeof(keepalive_text) - 1, &seq);
+                if (r < 0)
+                        log_debug("session: no probe sent: %s", strerror(-r));
+        }
 }
 
 void session_set_held(Session *s, bool held)

@@ -10,7 +10,8 @@ typedef struct Session Session;
 
 /* Slices are gone after the call; any callback may free the session. */
 typedef struct SessionHandler {
-        /* The first frame has opened: whoever it is holds the keys. Before all others; may be NULL. */
+        /* The first frame has opened: whoever it is holds the keys. Before all others; may be NULL.
+         */
         void (*on_heard)(void *userdata);
         /* req, res or evt. */
         void (*on_envelope)(void *userdata, const Envelope *e);
@@ -38,5 +39,9 @@ bool session_is_framed(const Session *s);
 int session_send(Session *s, const Buf *plain, uint64_t *ret_seq) _must_use_;
 /* Whether an application holds it: a held session is kept alive across quiet times. */
 void session_set_held(Session *s, bool held);
+/* Ends it if the other end of TCP has confirmed nothing of what was sent for SESSION_DEAD_MSEC. A
+ * socket that is merely held (by a relay's shaping, or a slow reader) confirms. changed: the
+ * network has; a keepalive is sent, and must be confirmed within PING_DEADLINE_MSEC. */
+void session_probe(Session *s, bool changed);
 /* Stops or resumes reading from the network. */
 void session_pause(Session *s, bool paused);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "usage.h"
 #include "watch.h"
+#include "selfcheck.h"
 
 enum { CODE_NONE = 0 };
 
@@ -51,6 +52,79 @@ static void set_state(Uplink *u, UplinkState state)
 
 /* ---- losing it ---- */
 
+static void describe_offset(int64_t msec, char *out, size_t size)
+{
+        int64_t sec = (msec < 0 ? -msec : msec) / 1000;
+
+        (void)snprintf(out, size, "%lld min %lld s %s", (long long)(sec / 60),
+                       (long long)(sec % 60), msec < 0 ? "fast" : "slow"); /* fits */
+}
+
+/* The relay refused the signature. Is it the clock? The relay's is known by its Date, and the next
+ * register is signed with it, once. */
+static void explain_auth_refusal(Uplink *u)
+{
+        bool tried = u->offset_msec != 0;
+        char offset[64];
+
+        u->offset_msec = 0;
+        if (!u->offset_known) {
+                (void)snprintf(
+                        u->cause, sizeof(u->cause),
+                        "the relay refused the signature (4007): is this machine's clock right?");
+                return;
+        }
+        describe_offset(u->date_offset_msec, offset, sizeof(offset));
+        if (u->date_offset_msec > -CLOCK_OFFSET_MIN_MSEC &&
+            u->date_offset_msec < CLOCK_OFFSET_MIN_MSEC) {
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "the relay refused the signature (4007), though the clocks agree: "
+                               "does it know itself by another name (LINK_ORIGIN)?");
+        } else if (tried || u->date_offset_msec > CLOCK_OFFSET_MAX_MSEC ||
+                   u->date_offset_msec < -CLOCK_OFFSET_MAX_MSEC) {
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "the relay refused the signature (4007): by its clock, this "
+                               "machine's is %s; set the clock",
+                               offset);
+        } else {
+                u->offset_msec = u->date_offset_msec;
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "the relay refused the signature (4007): by its clock, this "
+                               "machine's is %s; registering once by the relay's clock",
+                               offset);
+        }
+}
+
+static void explain(Uplink *u, unsigned code, const char *reason)
+{
+        if (code == CLOSE_REGISTER_AUTH)
+                explain_auth_refusal(u);
+        else if (code == CLOSE_REGISTER_UNAUTHORIZED)
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "the relay is closed and does not list this host's key (4010)");
+        else if (code == CLOSE_REPLACED)
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "another agent registered this address (4005): is the state "
+                               "directory copied?");
+        else if (code)
+                (void)snprintf(u->cause, sizeof(u->cause), "%s (%u)", reason, code);
+        else
+                (void)snprintf(u->cause, sizeof(u->cause), "%s", reason); /* cut is fine */
+}
+
+static void disconnect(Uplink *u)
+{
+        dialback_drop_waiting(u);
+        u->self_check = self_check_free(u->self_check);
+        timer_stop(u->self_check_timer);
+        usage_on_lost(u);
+        u->usage_asked_msec = 0;
+        u->round_trip_msec = 0;
+        u->ws = ws_free(u->ws);
+        u->offset_known = false;
+        set_state(u, UPLINK_WAITING);
+}
+
 static void lost(Uplink *u, unsigned code, const char *reason)
 {
         uint64_t wait;
@@ -59,34 +133,16 @@ static void lost(Uplink *u, unsigned code, const char *reason)
             uv_now(u->host->agent->loop) - u->registered_msec >= STOOD_MSEC)
                 u->failures = 0; /* else: a relay that hangs up at once is not dialed in a circle */
         wait = backoff_draw_msec(u->failures, UPLINK_BACKOFF_MIN_MSEC, UPLINK_BACKOFF_MAX_MSEC);
-
-        if (code == CLOSE_REPLACED)
+        u->replaced = code == CLOSE_REPLACED;
+        if (u->replaced)
                 wait += UPLINK_REPLACED_MSEC;
-        if (code)
-                (void)snprintf(u->cause, sizeof(u->cause), "%s (%u)", reason, code);
-        else
-                (void)snprintf(u->cause, sizeof(u->cause), "%s", reason); /* cut is fine */
-        if (code == CLOSE_REGISTER_AUTH)
-                (void)snprintf(
-                        u->cause, sizeof(u->cause),
-                        "the relay refused the signature (4007): is this machine's clock right?");
-        else if (code == CLOSE_REGISTER_UNAUTHORIZED)
-                (void)snprintf(u->cause, sizeof(u->cause),
-                               "the relay is closed and does not list this host's key (4010)");
-        else if (code == CLOSE_REPLACED)
-                (void)snprintf(u->cause, sizeof(u->cause),
-                               "another agent registered this address (4005): is the state "
-                               "directory copied?");
+        explain(u, code, reason);
         log_line(u->failures == 0 || u->state == UPLINK_REGISTERED ? LOG_LEVEL_WARNING
                                                                    : LOG_LEVEL_DEBUG,
                  "uplink %s: %s; next try in %u ms", u->url, u->cause, (unsigned)wait);
         if (u->failures < 16)
                 u->failures++;
-        usage_on_lost(u);
-        u->usage_asked_msec = 0;
-        u->round_trip_msec = 0;
-        u->ws = ws_free(u->ws);
-        set_state(u, UPLINK_WAITING);
+        disconnect(u);
         timer_start(u->timer, wait);
 }
 
@@ -112,20 +168,24 @@ static int send_register(Uplink *u)
         r = register_origin_of_url(u->url, origin, sizeof(origin));
         if (r < 0)
                 return r;
-        /* Strictly newer than any before, or the relay calls it stale. */
-        h->last_ts_msec = MAX(agent_clock_msec(), h->last_ts_msec + 1);
+        /* Strictly newer than any that it took, or the relay calls it stale. */
+        u->sent_ts_msec = MAX(agent_clock_msec() + u->offset_msec, u->taken_ts_msec + 1);
         randombytes_buf(nonce, sizeof(nonce));
-        r = register_message(&h->keys->reg, h->last_ts_msec, nonce, origin, text, sizeof(text));
+        r = register_message(&h->keys->reg, u->sent_ts_msec, nonce, origin, text, sizeof(text));
         if (r < 0)
                 return r;
+        pace_spend(h->agent->pace, u->url, uv_now(h->agent->loop));
         return ws_send_text(u->ws, text, (size_t)r);
 }
 
 static void on_open(void *userdata)
 {
         Uplink *u = userdata;
+        int64_t date = ws_server_date_msec(u->ws);
         int r;
 
+        u->offset_known = date != 0;
+        u->date_offset_msec = date - agent_clock_msec();
         set_state(u, UPLINK_REGISTERING);
         timer_start(u->timer, CONTROL_STEP_MSEC);
         r = ws_keepalive(u->ws, PING_INTERVAL_MSEC, PING_DEADLINE_MSEC);
@@ -135,14 +195,70 @@ static void on_open(void *userdata)
                 lost(u, CODE_NONE, strerror(-r));
 }
 
+/* ---- checking itself ---- */
+
+static void arm_self_check(Uplink *u)
+{
+        uint64_t msec = u->host->agent->settings->self_check_msec;
+
+        /* From three to five quarters of it, so that agents do not do it all at a time. */
+        timer_start(u->self_check_timer,
+                    msec - msec / 4 + randombytes_uniform((uint32_t)(msec / 2) + 1));
+}
+
+static void on_self_check(void *userdata, SelfCheckResult result, const char *why)
+{
+        Uplink *u = userdata;
+
+        u->self_check = NULL; /* it ends itself */
+        switch (result) {
+        case SELF_CHECK_KNOWN:
+                log_debug("uplink %s: it leads to this host", u->url);
+                arm_self_check(u);
+                return;
+        case SELF_CHECK_FAILED:
+                log_debug("uplink %s: could not check that it leads to this host: %s", u->url, why);
+                arm_self_check(u);
+                return;
+        case SELF_CHECK_UNKNOWN:
+                (void)snprintf(u->cause, sizeof(u->cause),
+                               "the relay did not know this host any more");
+                log_warning("uplink %s: %s; registering anew", u->url, u->cause);
+                disconnect(u);
+                uplink_start(u);
+                return;
+        }
+}
+
+static void on_self_check_timer(void *userdata)
+{
+        Uplink *u = userdata;
+        int r = self_check_start(&u->self_check, u->host->agent, u->url, host_address(u->host),
+                                 on_self_check, u);
+
+        if (r < 0) {
+                log_debug("uplink %s: no self check: %s", u->url, strerror(-r));
+                arm_self_check(u);
+        }
+}
+
+/* ---- what the relay says ---- */
+
 static void on_registered(Uplink *u, const ControlMessage *m)
 {
         if (u->state != UPLINK_REGISTERING || strcmp(m->address, host_address(u->host)) != 0)
                 return; /* not an answer to anything we asked */
         timer_stop(u->timer);
         u->registered_msec = uv_now(u->host->agent->loop);
-        u->cause[0] = '\0';
+        u->taken_ts_msec = u->sent_ts_msec;
+        if (u->offset_msec == 0) /* else the user is to hear of the wrong clock */
+                u->cause[0] = '\0';
+        else
+                log_warning("uplink %s: registered by the relay's clock; set this machine's",
+                            u->url);
+        u->offset_msec = 0;
         set_state(u, UPLINK_REGISTERED);
+        arm_self_check(u);
         log_info("uplink %s: registered %s", u->url, host_address(u->host));
 }
 
@@ -221,12 +337,18 @@ static const WsHandler ws_handler = {
 
 void uplink_start(Uplink *u)
 {
+        Agent *a = u->host->agent;
+        uint64_t wait = pace_delay_msec(a->pace, u->url, PACE_REGISTER, uv_now(a->loop));
         int r;
 
         timer_stop(u->timer);
+        if (wait) {
+                log_debug("uplink %s: registered as often as it allows in a minute", u->url);
+                timer_start(u->timer, wait);
+                return;
+        }
         set_state(u, UPLINK_CONNECTING);
-        r = ws_dial(&u->ws, u->host->agent->ws, u->url, host_address(u->host), CONNECT_MSEC,
-                    &ws_handler, u);
+        r = ws_dial(&u->ws, a->ws, u->url, host_address(u->host), CONNECT_MSEC, &ws_handler, u);
         if (r < 0)
                 lost(u, CODE_NONE, strerror(-r));
 }
@@ -245,6 +367,24 @@ int uplink_ask_usage(Uplink *u)
         return r;
 }
 
+void uplink_probe(Uplink *u)
+{
+        switch (u->state) {
+        case UPLINK_WAITING:
+                if (u->replaced || !timer_active(u->timer))
+                        return;
+                uplink_start(u);
+                return;
+        case UPLINK_CONNECTING:
+                ws_dial_again(u->ws);
+                return;
+        case UPLINK_REGISTERING:
+        case UPLINK_REGISTERED:
+                ws_probe(u->ws);
+                return;
+        }
+}
+
 /* ---- life ---- */
 
 int uplink_new(Uplink **ret, Host *host, const char *url)
@@ -256,8 +396,11 @@ int uplink_new(Uplink **ret, Host *host, const char *url)
         u->host = host;
         u->since = time(NULL);
         u->url = strdup(url);
+        u->waiting_end = &u->waiting;
         u->timer = timer_new(host->agent->loop, on_timer, u);
-        if (!u->url || !u->timer) {
+        u->waiting_timer = timer_new(host->agent->loop, dialback_on_waiting_timer, u);
+        u->self_check_timer = timer_new(host->agent->loop, on_self_check_timer, u);
+        if (!u->url || !u->timer || !u->waiting_timer || !u->self_check_timer) {
                 uplink_free(u);
                 return -ENOMEM;
         }
@@ -270,10 +413,12 @@ Uplink *uplink_free(Uplink *u)
         if (!u)
                 return NULL;
         usage_on_lost(u);
-        while (u->dialbacks)
-                dialback_free(u->dialbacks);
+        dialback_end_all(u);
+        self_check_free(u->self_check);
         ws_free(u->ws);
         timer_free(u->timer);
+        timer_free(u->waiting_timer);
+        timer_free(u->self_check_timer);
         free(u->url);
         free(u);
         return NULL;

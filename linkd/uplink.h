@@ -2,7 +2,10 @@
  *
  *   WAITING ──timer──▶ CONNECTING ──open──▶ REGISTERING ──registered──▶ REGISTERED
  *      ▲                    │                    │                          │
- *      └────────────────────┴──── any loss ──────┴──────────────────────────┘ */
+ *      └────────────────────┴──── any loss ──────┴──────────────────────────┘
+ *
+ * While registered it resolves its own address there from time to time (selfcheck.h): a proxy that
+ * shares addresses out over several relays may have moved it. */
 #pragma once
 
 #include "agent.h"
@@ -11,6 +14,8 @@
 
 typedef struct Uplink Uplink;
 typedef struct Dialback Dialback;
+typedef struct WaitingLink WaitingLink;
+typedef struct SelfCheck SelfCheck;
 
 typedef enum UplinkState {
         UPLINK_WAITING,
@@ -25,16 +30,29 @@ struct Uplink {
         char *url; /* normalized */
         UplinkState state;
         time_t since;
-        char cause[160]; /* of the last loss; empty if none since registered */
+        char cause[240]; /* of the last loss; empty if none since registered */
         unsigned failures;
         uint64_t registered_msec;  /* on the loop's clock */
         uint64_t usage_asked_msec; /* the same; 0: no answer is due */
         unsigned round_trip_msec;  /* of the last question for usage; 0: not known */
         Ws *ws;
         Timer *timer;
+        /* Registers: the time stamp of the last one that was sent and of the last that the relay
+         * took, which are never signed again; and by how much the relay's clock is ahead, used once
+         * after it has refused ours. */
+        int64_t sent_ts_msec, taken_ts_msec, offset_msec;
+        bool offset_known; /* from the Date of the answer to the present connection's upgrade */
+        int64_t date_offset_msec;
+        bool replaced; /* another socket took the address: not hurried */
+        SelfCheck *self_check;
+        Timer *self_check_timer;
         Dialback *dialbacks;
         unsigned n_dialbacks;
         LogLimit link_log; /* of what becomes of links: a relay can bring them without end */
+        WaitingLink *waiting, **waiting_end; /* for a slot */
+        unsigned n_waiting;
+        Timer *waiting_timer;
+        bool told_full; /* that links are dropped: once, until there is room again */
 };
 
 /* url: normalized; copied. Not started. */
@@ -44,6 +62,8 @@ Uplink *uplink_free(Uplink *u);
 void uplink_start(Uplink *u);
 /* Asks for `usage`; usage_on_message() gets the answer. 0; -ENOTCONN: it is not registered. */
 int uplink_ask_usage(Uplink *u) _must_use_;
+/* After a wake-up or a change of the network: dials now, or pings with a short deadline. */
+void uplink_probe(Uplink *u);
 const char *uplink_state_name(UplinkState state);
 /* Appends {url, host, state, since, cause?}. */
 void uplink_describe(const Uplink *u, Buf *out);

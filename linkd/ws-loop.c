@@ -1,98 +1,107 @@
-/* libwebsockets on the daemon's uv loop: its context, its vhosts, and their end. */
+/* All connections on the daemon's loop: what they share, and their end. */
 #include <errno.h>
 
 #include "limits.h"
 #include "log.h"
 #include "ws-internal.h"
 
-const lws_retry_bo_t ws_no_validity_checks;
-
-struct lws_vhost *ws_loop_vhost(WsLoop *l, bool tls)
+SSL_CTX *ws_loop_tls(WsLoop *l)
 {
-        struct lws_vhost **vhost = tls ? &l->tls_vhost : &l->plain_vhost;
-        struct lws_context_creation_info info = {
-                .port = CONTEXT_PORT_NO_LISTEN,
-                .protocols = ws_protocols,
-                .vhost_name = tls ? "tls" : "plain",
-                .gid = (gid_t)-1,
-                .uid = (uid_t)-1,
-                /* The system's CA list costs a megabyte: only who dials wss pays for it. */
-                .connect_timeout_secs = LWS_TIMEOUT_SEC,
-                .options = tls ? LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT : 0,
-                .retry_and_idle_policy = &ws_no_validity_checks,
-        };
+        static const unsigned char alpn[] = "\x08http/1.1";
+        const char *ca_file = l->settings->ca_file;
+        SSL_CTX *tls;
 
-        if (!*vhost)
-                *vhost = lws_create_vhost(l->context, &info);
-        return *vhost;
+        if (l->tls)
+                return l->tls;
+        tls = SSL_CTX_new(TLS_client_method());
+        if (!tls)
+                return NULL;
+        SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                      SSL_MODE_RELEASE_BUFFERS);
+        if (SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
+            SSL_CTX_set_alpn_protos(tls, alpn, sizeof(alpn) - 1) != 0 ||
+            (ca_file ? SSL_CTX_load_verify_file(tls, ca_file)
+                     : SSL_CTX_set_default_verify_paths(tls)) != 1) {
+                log_error("TLS does not start%s%s",
+                          ca_file ? ": no certificates could be read from " : "",
+                          ca_file ? ca_file : "");
+                SSL_CTX_free(tls);
+                return NULL;
+        }
+        l->tls = tls;
+        return tls;
 }
 
-static void on_lws_log(int level, const char *line)
+static void on_flush(uv_prepare_t *prepare)
 {
-        int n = (int)strcspn(line, "\n");
+        WsLoop *l = prepare->data;
+        Ws *w;
 
-        if (level & LLL_ERR)
-                log_debug("libwebsockets: %.*s", n,
-                          line); /* every failure is told by its owner too */
+        while ((w = LIST_FIRST(&l->dirty)))
+                ws_work(w);
 }
 
-int ws_loop_new(WsLoop **ret, uv_loop_t *loop)
+/* Those that have not flushed in time. */
+static void on_stop_timer(void *userdata)
 {
-        void *loops[] = {loop};
-        struct lws_context_creation_info info = {
-                .port = CONTEXT_PORT_NO_LISTEN,
-                .protocols = ws_protocols,
-                .gid = (gid_t)-1,
-                .uid = (uid_t)-1,
-                .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-                           LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
-                .foreign_loops = loops,
-                /* Our own deadlines are shorter. */
-                .timeout_secs = LWS_TIMEOUT_SEC,
-                .pt_serv_buf_size = WS_RX_CHUNK_BYTES,
-                .retry_and_idle_policy = &ws_no_validity_checks,
-        };
+        WsLoop *l = userdata;
+        Ws *w;
+
+        while ((w = LIST_FIRST(&l->all)))
+                ws_abort(w);
+}
+
+int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings)
+{
         WsLoop *l = calloc(1, sizeof(*l));
 
         if (!l)
                 return -ENOMEM;
-        info.user = l;
-        lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
-        /* libwebsockets would send every connection, loopback too, through this proxy. */
-        if (unsetenv("http_proxy") < 0)
-                log_warning("cannot clear http_proxy: %s", strerror(errno));
         l->uv = loop;
-        l->context = lws_create_context(&info);
-        if (!l->context) {
+        l->settings = settings;
+        l->buffer = malloc(WS_READ_BYTES);
+        l->stop_timer = timer_new(loop, on_stop_timer, l);
+        if (!l->buffer || !l->stop_timer) {
+                free(l->buffer);
+                timer_free(l->stop_timer);
                 free(l);
-                return -EIO;
+                return -ENOMEM;
         }
+        (void)uv_prepare_init(loop, &l->flush); /* none of the three can fail */
+        l->flush.data = l;
+        (void)uv_prepare_start(&l->flush, on_flush);
+        uv_unref((uv_handle_t *)&l->flush);
         *ret = l;
         return 0;
 }
 
-static void on_stop_timer(void *userdata)
+static void finish_stop(WsLoop *l)
 {
-        WsLoop *l = userdata;
-
         l->stop_timer = timer_free(l->stop_timer);
-        lws_context_destroy(l->context);
+        uv_close((uv_handle_t *)&l->flush, NULL);
 }
 
 void ws_loop_stop(WsLoop *l)
 {
-        l->stop_timer = timer_new(l->uv, on_stop_timer, l);
-        if (l->stop_timer)
-                timer_start(l->stop_timer, l->n_ws ? STOP_MSEC : 0);
+        l->stopping = true;
+        if (l->n_ws)
+                timer_start(l->stop_timer, STOP_MSEC);
         else
-                lws_context_destroy(l->context);
+                finish_stop(l);
+}
+
+void ws_loop_left(WsLoop *l)
+{
+        if (--l->n_ws == 0 && l->stopping)
+                finish_stop(l);
 }
 
 WsLoop *ws_loop_free(WsLoop *l)
 {
         if (!l)
                 return NULL;
-        lws_context_destroy(l->context);
+        SSL_CTX_free(l->tls);
+        free(l->buffer);
         free(l);
         return NULL;
 }

@@ -1,12 +1,13 @@
-/* The agent's WebSocket client: the thin edge between libwebsockets and everything that speaks in
- * messages. Outbound only. Names are resolved off the loop. */
+/* The agent's WebSocket client: the thin edge between sockets and everything that speaks in messages.
+ * Outbound only. dial.h brings the connection about; TLS is OpenSSL's; the upgrade and the frames are
+ * liblinkproto's. */
 #pragma once
 
 #include <uv.h>
 
-#include "liblinkproto/util.h"
+#include "settings.h"
 
-typedef struct WsLoop WsLoop; /* the libwebsockets context on the daemon's uv loop */
+typedef struct WsLoop WsLoop; /* all connections on the daemon's uv loop */
 typedef struct Ws Ws;         /* one connection */
 
 /* What an owner hears. All on the loop's thread; any of them may free the Ws. */
@@ -21,7 +22,7 @@ typedef struct WsHandler {
         void (*on_closed)(void *userdata, unsigned code, const char *reason);
 } WsHandler;
 
-/* A message on its way out; room for libwebsockets' framing stands before the data. */
+/* A message on its way out. */
 typedef struct WsMessage {
         struct WsMessage *next;
         bool text;
@@ -29,13 +30,12 @@ typedef struct WsMessage {
         uint8_t *data; /* len bytes, to be filled by who made it */
 } WsMessage;
 
-/* 0 or negative errno. loop must outlive it. */
-int ws_loop_new(WsLoop **ret, uv_loop_t *loop) _must_use_;
-/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC,
- * then libwebsockets closes what is left. The uv loop runs until that is done. */
+/* 0 or negative errno. loop and settings must outlive it. */
+int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings) _must_use_;
+/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC; what
+ * is left is cut then. The uv loop runs until that is done. */
 void ws_loop_stop(WsLoop *l);
-/* Only after ws_loop_stop and once the uv loop has nothing left to run: libwebsockets gives its
- * memory back at a second call that finds the loop drained. NULL is fine. */
+/* Only after ws_loop_stop and once the uv loop has nothing left to run. NULL is fine. */
 WsLoop *ws_loop_free(WsLoop *l);
 
 /* Starts to connect to a normalized relay URL at /v1/link?a=ADDRESS (address NULL: no query).
@@ -43,9 +43,17 @@ WsLoop *ws_loop_free(WsLoop *l);
  * -ENOMEM. */
 int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
             const WsHandler *handler, void *userdata) _must_use_;
+/* While it connects: begins anew with fresh sockets beside those that hang. */
+void ws_dial_again(Ws *w);
 void ws_set_handler(Ws *w, const WsHandler *handler, void *userdata);
 /* Sends a ping every interval; a ping unanswered (by anything) for deadline ends the connection. */
 int ws_keepalive(Ws *w, uint64_t interval_msec, uint64_t deadline_msec) _must_use_;
+/* Sends a ping now, on a connection with ws_keepalive. */
+void ws_probe(Ws *w);
+/* For how long the other end's TCP has confirmed nothing of what was sent; 0: all is confirmed. */
+uint64_t ws_unconfirmed_msec(const Ws *w);
+/* The Date of the answer to the upgrade, milliseconds since the epoch; 0: there was none. */
+int64_t ws_server_date_msec(const Ws *w);
 /* Largest message taken (default CONTROL_ENDPOINT_MAX); a larger one ends the connection with 1009.
  */
 void ws_set_message_max(Ws *w, size_t bytes);

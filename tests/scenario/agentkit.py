@@ -38,18 +38,19 @@ def program(name):
 
 def clean_environment():
     return {k: v for k, v in os.environ.items()
-            if not k.startswith(("LINK_", "LINKD_", "XDG_"))} | {"LC_ALL": "C.UTF-8"}
+            if not k.startswith(("LINK_", "LINKD_", "XDG_"))
+            and not k.lower().endswith("_proxy")} | {"LC_ALL": "C.UTF-8"}
 
 
 class Child:
     """A program whose output is read line by line as it comes."""
 
-    def __init__(self, words, env=None, stdin=subprocess.DEVNULL):
+    def __init__(self, words, env=None, stdin=subprocess.DEVNULL, wrap=()):
         self.command = words
         self.lines = []
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
-            WRAP + words, env=clean_environment() | (env or {}), stdin=stdin,
+            [*wrap, *WRAP, *words], env=clean_environment() | (env or {}), stdin=stdin,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -113,11 +114,12 @@ class Child:
 
 
 class Relay(Child):
-    def __init__(self, port=0, env=None):
+    def __init__(self, port=0, env=None, host="127.0.0.1", wrap=()):
         limits = {"LINK_IP_RATE_PER_MIN": "0", "LINK_RELAY_MAX_BPS": "0"}
-        super().__init__([program("link-relay"), "--listen", f"127.0.0.1:{port}"], limits | (env or {}))
+        super().__init__([program("link-relay"), "--listen", f"{host}:{port}"], limits | (env or {}),
+                         wrap=wrap)
         self.port = int(self.wait_line(LISTENING)[1])
-        self.url = f"ws://127.0.0.1:{self.port}"
+        self.url = f"ws://{host}:{self.port}"
 
 
 class Failed(AssertionError):
@@ -132,16 +134,23 @@ class Failed(AssertionError):
         return json.loads(self.err.splitlines()[-1])["error"]
 
 
+# The relays of these tests do not count (Relay above), so the agents need not either.
+UNPACED = "relay_budget_per_min = 0;\n"
+
+
 class Agent(Child):
-    def __init__(self, directory, name):
+    def __init__(self, directory, name, config=UNPACED, env=None, wrap=()):
+        """wrap: words before the program, as of `ip netns exec`."""
         self.name = name
+        self.wrap = list(wrap)
         self.state = pathlib.Path(directory) / name / "state"
         self.socket = pathlib.Path(directory) / name / "linkd.sock"
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        config = self.state.parent / "linkd.conf"
-        config.touch()
-        super().__init__([program("linkd"), "--config", str(config), "--state-dir", str(self.state),
-                          "--socket", str(self.socket), "--no-bus", "--log-level", "debug"])
+        file = self.state.parent / "linkd.conf"
+        file.write_text(config)
+        super().__init__([program("linkd"), "--config", str(file), "--state-dir", str(self.state),
+                          "--socket", str(self.socket), "--no-bus", "--log-level", "debug"], env,
+                         wrap=wrap)
         self.wait_line(r"^ready: ")
 
     def words(self, *words):
@@ -210,16 +219,16 @@ class World(unittest.TestCase):
     def relay(self, port=0, **env):
         return self.add(Relay(port, env))
 
-    def agent(self, name):
-        return self.add(Agent(self.directory, name))
+    def agent(self, name, config=UNPACED, **how):
+        return self.add(Agent(self.directory, name, config, **how))
 
     def ended(self, child):
         """It was killed or stopped by the test itself."""
         self.children.remove(child)
 
-    def paired(self, *relays):
+    def paired(self, *relays, home_config=UNPACED, laptop_config=UNPACED):
         """home (a host at these relays, serving --echo) and laptop, paired."""
-        home, laptop = self.agent("home"), self.agent("laptop")
+        home, laptop = self.agent("home", home_config), self.agent("laptop", laptop_config)
         for relay in relays:
             home.ctl("uplink", "add", relay.url)
         home.wait_registered(len(relays))

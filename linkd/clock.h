@@ -1,0 +1,8 @@
+/* Clocks: what a relay says of its own. */
+#pragma once
+
+#include "liblinkproto/util.h"
+
+/* An HTTP date (RFC 9110 section 5.6.7, the fixed form: "Sun, 06 Nov 1994 08:49:37 GMT") as
+ * milliseconds since the epoch. 0 or -EINVAL. */
+int clock_parse_http_date(const char *text, int64_t *ret_msec) _must_use_;
