@@ -103,7 +103,9 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
         else if (c->n_requests >= IPC_REQUESTS_MAX)
                 word = "tooMany", message = "too many unanswered requests";
         else if ((r = ask_start(c, p, m)) < 0)
-                word = "internal", message = strerror(-r);
+                word = r == -EUSERS ? "tooMany" : "internal",
+                message =
+                        r == -EUSERS ? "too many other users are calling this peer" : strerror(-r);
         if (word)
                 ipc_conn_send_error(c, 0, m->request, word, message);
 }

@@ -90,6 +90,10 @@ enum {
         HOST_SESSIONS_MAX = 4096,    /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
                                      has proved itself takes the place of the oldest */
+        /* And so of one peer, as this machine's share of its host: what applications open, and the
+         * one-shot calls' own, one a user. */
+        PEER_SESSIONS_MAX = 56,
+        PEER_ASKS_MAX = 8,
         /* Sessions whose client has not sent a sealed frame yet, of one host. An honest one sends
          * its cap at once; a replayed first message never can. The oldest goes for a new one. */
         HOST_UNPROVEN_MAX = 64,

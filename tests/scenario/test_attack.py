@@ -318,6 +318,36 @@ class Members(Attack):
             App(a).close()
 
 
+    def test_a_peer_is_shared(self):
+        """The host takes 64 sessions of a device; this machine's users share them."""
+        _, laptop, _ = self.paired(self.relay())
+        apps = {}
+        for uid, share in ((65530, 28), (65531, 14), (65532, 7)):
+            with self.member(uid):
+                apps[uid] = App(laptop)
+            for n in range(100):
+                apps[uid].send(CONNECT, struct.pack(">I", 65536) + text("home"), request=n + 1)
+            answers = {}
+            while len(answers) < 100:
+                got = apps[uid].until(OPENED, ERROR)
+                answers[got[3]] = word(got) if got[0] == ERROR else got[2]
+            self.assertEqual(sum(a == "tooMany" for a in answers.values()), 100 - share)
+        with self.member(65533):
+            other = App(laptop)
+        other.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
+        session = other.until(OPENED, request=1)[2]
+        other.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
+        self.assertEqual(other.until(RESPONSE, ERROR, request=2)[4], b"1")
+        for uid in range(65520, 65530):  # more than there are places for at a time
+            with self.member(uid):
+                app = App(laptop)
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
+            self.assertEqual(app.until(RESPONSE, ERROR, request=1)[4], b"2")
+            app.close()
+        for app in (other, *apps.values()):
+            app.close()
+
+
 class Asks(World):
     """A host that answers much more than it was asked for."""
 
