@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "hoard.h"
 #include "host.h"
 #include "ipc-server.h"
 #include "liblinkproto/b64u.h"
@@ -260,7 +261,9 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Setting
         if (r == 0 && !a->hosts)
                 r = make_first_host(a, n_hosts_unreadable, ret_fault);
         if (r == 0)
-                r = ws_loop_new(&a->ws, loop, settings);
+                r = hoard_new(&a->hoard, a);
+        if (r == 0)
+                r = ws_loop_new(&a->ws, loop, settings, a->hoard);
         if (r < 0) {
                 agent_stop(a);
                 agent_free(a); /* no WsLoop yet that would need the loop to run first */
@@ -314,6 +317,7 @@ void agent_stop(Agent *a)
                 free(u);
         }
         a->last_seen_timer = timer_free(a->last_seen_timer);
+        hoard_stop(a->hoard);
         a->watch = netwatch_free(a->watch);
         if (a->ws)
                 ws_loop_stop(a->ws);
@@ -324,6 +328,7 @@ Agent *agent_free(Agent *a)
         if (!a)
                 return NULL;
         ws_loop_free(a->ws);
+        hoard_free(a->hoard);
         pace_free(a->pace);
         store_close(a->store);
         free(a);

@@ -13,6 +13,7 @@
 typedef struct Host Host;
 typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
+typedef struct Hoard Hoard;
 typedef struct Watcher Watcher;
 typedef struct Usage Usage;
 typedef struct Doctor Doctor;
@@ -28,6 +29,7 @@ typedef struct Unreadable {
 typedef struct Agent {
         uv_loop_t *loop;
         WsLoop *ws;
+        Hoard *hoard;
         PaceBook *pace;
         const Settings *settings;
         NetWatch *watch;

@@ -352,6 +352,15 @@ unsigned conduit_n_pending(const Conduit *c)
         return c->n_pending;
 }
 
+size_t conduit_kept_bytes(const Conduit *c)
+{
+        size_t n = c->session ? session_unfinished_bytes(c->session) : 0;
+
+        for (const ConduitUser *u = c->users; u; u = u->next)
+                n += u->kept_bytes;
+        return n;
+}
+
 void conduit_update_flow(Conduit *c)
 {
         bool pause = c->n_incoming >= INCOMING_REQUESTS_MAX || c->n_own_answers >= OWN_ANSWERS_MAX;

@@ -35,8 +35,9 @@ typedef struct ConduitUserOps {
 /* Embedded in whoever uses a conduit. */
 struct ConduitUser {
         const ConduitUserOps *ops;
-        uint8_t roles; /* IPC_ROLE_*: which incoming messages it gets */
-        bool blocked;  /* it cannot take more just now */
+        uint8_t roles;     /* IPC_ROLE_*: which incoming messages it gets */
+        bool blocked;      /* it cannot take more just now */
+        size_t kept_bytes; /* of messages that came for it and that it keeps (hoard.h) */
         Conduit *conduit;
         ConduitUser *next;
 };
@@ -69,6 +70,8 @@ bool conduit_is_framed(const Conduit *c);
 /* Whether nothing waits to be sent or answered. */
 bool conduit_is_idle(const Conduit *c);
 unsigned conduit_n_pending(const Conduit *c);
+/* Bytes that the other end makes us keep (hoard.h). */
+size_t conduit_kept_bytes(const Conduit *c);
 
 void conduit_add_user(Conduit *c, ConduitUser *u);
 /* Forgets a user: its requests and held events are dropped, requests it was to answer get the

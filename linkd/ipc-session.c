@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "hoard.h"
 #include "ipc-session-internal.h"
 #include "limits.h"
 #include "log.h"
@@ -19,6 +20,11 @@ static void watch_stall(IpcSession *s)
 {
         s->taken = ipc_conn_taken(s->conn);
         timer_start(s->stall, APP_STALL_MSEC);
+}
+
+static void count_held(IpcSession *s, size_t bytes)
+{
+        hoard_count(s->conn->agent->hoard, &s->user.kept_bytes, bytes);
 }
 
 static void update_blocked(IpcSession *s)
@@ -56,6 +62,7 @@ static void deliver(IpcSession *s, IpcMessage *m)
         }
         *s->held_end = h;
         s->held_end = &h->next;
+        count_held(s, s->user.kept_bytes + h->frame.len);
         update_blocked(s);
 }
 
@@ -73,6 +80,7 @@ static void release_held(IpcSession *s)
                 if (ipcmsg_decode(h->frame.data, h->frame.len, true, &m, &used, &fault) == 1)
                         ipc_conn_send(s->conn, &m);
                 s->out_balance -= (int64_t)h->frame.len;
+                count_held(s, s->user.kept_bytes - h->frame.len);
                 buf_done_wipe(&h->frame);
                 free(h);
         }
@@ -124,6 +132,7 @@ static bool drop_held_request(IpcSession *s, uint32_t number)
                 *at = h->next;
                 if (s->held_end == &h->next)
                         s->held_end = at;
+                count_held(s, s->user.kept_bytes - h->frame.len);
                 buf_done_wipe(&h->frame);
                 free(h);
                 update_blocked(s);
@@ -226,6 +235,7 @@ static void drop_held(IpcSession *s, const char *word, const char *message)
                 buf_done_wipe(&h->frame);
                 free(h);
         }
+        count_held(s, 0);
 }
 
 /* Unlinks and frees; the link or conduit has been left. */

@@ -169,6 +169,12 @@ enum {
         LOG_LIMIT_LINES = 30,
         LOG_LIMIT_MSEC = 60000,
 
+        /* A message that has begun to come must go on: half a KiB/s, a tenth of a bad phone line,
+         * and not so soon that a handover between networks ends it. */
+        MESSAGE_STEP_MSEC = 20000,
+        MESSAGE_STEP_BYTES = 10 * 1024,
+        /* Unfinished and untaken messages of all sessions together: eight of the largest. */
+        HOARD_BYTES_MAX = 128 * 1024 * 1024,
         WS_READ_BYTES = 64 * 1024,  /* one read, for all connections together */
         WS_BATCH_BYTES = 64 * 1024, /* framed at a time: many small messages leave in one write, and
                                        a large one is never there twice */

@@ -322,7 +322,7 @@ static void set_state(PeerLink *l, IpcState state, const char *word, const char 
         l->func(l->userdata, state, word, cause);
 }
 
-static void close_link(PeerLink *l, const char *word, const char *cause)
+void peerlink_close(PeerLink *l, const char *word, const char *cause)
 {
         if (l->state == IPC_STATE_CLOSED)
                 return;
@@ -338,7 +338,7 @@ static void close_links(Peer *p, const char *word, const char *cause)
 
         for (PeerLink *l = p->links; l; l = next) {
                 next = l->next; /* l's user frees only l */
-                close_link(l, word, cause);
+                peerlink_close(l, word, cause);
         }
 }
 
@@ -376,8 +376,8 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         case CONNECTOR_REVOKED:
                 p->revoked = true;
                 log_warning("peer %s: the host has revoked this machine's credential", p->name);
-                close_link(l, "revoked",
-                           "the host has revoked this machine's credential; pair again");
+                peerlink_close(l, "revoked",
+                               "the host has revoked this machine's credential; pair again");
                 return;
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:

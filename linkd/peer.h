@@ -84,6 +84,8 @@ unsigned peer_n_links(const Peer *p);
 bool peer_has_place(const Peer *p, uid_t uid, bool privileged);
 /* Starts a managed connection for a user. func is never called from inside. 0; -ENOMEM. */
 int peerlink_new(PeerLink **ret, Peer *p, uid_t uid, PeerLinkFunc func, void *userdata) _must_use_;
+/* Closes it: its user hears IPC_STATE_CLOSED with word and cause. */
+void peerlink_close(PeerLink *l, const char *word, const char *cause);
 /* Ends it, flushed. */
 PeerLink *peerlink_free(PeerLink *l);
 

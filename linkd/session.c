@@ -221,6 +221,11 @@ bool session_is_framed(const Session *s)
         return s->framed;
 }
 
+size_t session_unfinished_bytes(const Session *s)
+{
+        return s->ws ? ws_unfinished_bytes(s->ws) : 0;
+}
+
 void session_pause(Session *s, bool paused)
 {
         if (s->ws)

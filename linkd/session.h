@@ -43,5 +43,7 @@ void session_set_held(Session *s, bool held);
  * socket that is merely held (by a relay's shaping, or a slow reader) confirms. changed: the
  * network has; a keepalive is sent, and must be confirmed within PING_DEADLINE_MSEC. */
 void session_probe(Session *s, bool changed);
+/* Bytes of a message that has begun to come and is not whole. */
+size_t session_unfinished_bytes(const Session *s);
 /* Stops or resumes reading from the network. */
 void session_pause(Session *s, bool paused);

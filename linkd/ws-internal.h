@@ -11,6 +11,7 @@
 struct WsLoop {
         uv_loop_t *uv;
         const Settings *settings;
+        Hoard *hoard;
         SSL_CTX *tls;       /* NULL until first used: the system's CAs cost a megabyte */
         uv_prepare_t flush; /* once a turn of the loop: sends what was queued in it */
         LIST_HEAD(, Ws) all;

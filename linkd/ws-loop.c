@@ -51,7 +51,7 @@ static void on_stop_timer(void *userdata)
                 ws_abort(w);
 }
 
-int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings)
+int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings, Hoard *hoard)
 {
         WsLoop *l = calloc(1, sizeof(*l));
 
@@ -59,6 +59,7 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings)
                 return -ENOMEM;
         l->uv = loop;
         l->settings = settings;
+        l->hoard = hoard;
         l->buffer = malloc(WS_READ_BYTES);
         l->stop_timer = timer_new(loop, on_stop_timer, l);
         if (!l->buffer || !l->stop_timer) {

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "dial.h"
+#include "hoard.h"
 #include "liblinkproto/buf.h"
 #include "liblinkproto/control.h"
 #include "liblinkproto/inviteuri.h"
@@ -50,7 +51,8 @@ struct Ws {
         int64_t date_msec;
         const WsHandler *handler; /* NULL: nobody listens */
         void *userdata;
-        Timer *timer; /* connecting, then flushing, then the answer to our close: the deadline */
+        /* The deadline: connecting; a message's next piece; flushing; the answer to our close. */
+        Timer *timer;
         Timer *ping_timer;
         uint64_t ping_interval_msec, ping_deadline_msec;
         bool ping_due, ping_unanswered, heard;
@@ -71,7 +73,8 @@ struct Ws {
 
         /* In. */
         WsReceiver rx;
-        Buf message; /* that came in parts; before OPEN the answer's head */
+        Buf message;              /* that came in parts; before OPEN the answer's head */
+        size_t counted, progress; /* of it: told the hoard; at the last look of the deadline */
         size_t message_max;
         uint8_t control_len, control[WSFRAME_CONTROL_MAX];
         bool text; /* the message that comes */
@@ -168,6 +171,25 @@ size_t ws_n_unwritten(const Ws *w)
         return n;
 }
 
+size_t ws_unfinished_bytes(const Ws *w)
+{
+        return w->counted;
+}
+
+/* What has come of a message has changed: its bytes count, and it must go on. */
+static void note_message(Ws *w)
+{
+        hoard_count(w->loop->hoard, &w->counted, w->state == WS_OPEN ? w->message.len : 0);
+        if (w->state != WS_OPEN || w->finish)
+                return; /* the timer is for other things */
+        if (w->counted == 0)
+                timer_stop(w->timer);
+        else if (!timer_active(w->timer)) {
+                w->progress = w->counted;
+                timer_start(w->timer, MESSAGE_STEP_MSEC);
+        }
+}
+
 /* ---- the end ---- */
 
 static void on_poll_closed(uv_handle_t *handle)
@@ -212,6 +234,7 @@ static void shut(Ws *w)
         clear(&w->queue, &w->queue_end);
         clear(&w->sent, &w->sent_end);
         buf_done_wipe(&w->message);
+        note_message(w);
         buf_done_wipe(&w->kept);
         buf_done(&w->out);
         w->queued_bytes = 0;
@@ -269,6 +292,8 @@ static Ws *release(Ws *w, bool flush, unsigned code)
                 }
                 w->finish = true;
                 w->finish_code = code;
+                buf_done_wipe(&w->message); /* what comes is nobody's any more */
+                note_message(w);
                 if (w->ping_timer)
                         timer_stop(w->ping_timer);
                 timer_start(w->timer, FLUSH_MSEC);
@@ -293,12 +318,6 @@ Ws *ws_kill(Ws *w, unsigned code)
         return release(w, false, code);
 }
 
-/* Connecting took too long, or an orphan's flush or its peer's answer did. */
-static void on_deadline(void *userdata)
-{
-        closed(userdata, "timed out while connecting");
-}
-
 /* The other end broke the rules: closes with a code and tells the owner at once. */
 static void fault(Ws *w, unsigned code, const char *reason)
 {
@@ -308,6 +327,7 @@ static void fault(Ws *w, unsigned code, const char *reason)
         clear(&w->queue, &w->queue_end);
         w->queued_bytes = 0;
         buf_done_wipe(&w->message);
+        note_message(w);
         if (w->queue_off) { /* in the middle of a frame of ours: no close frame fits in */
                 w->handler = handler;
                 closed(w, reason);
@@ -325,6 +345,23 @@ static void fault(Ws *w, unsigned code, const char *reason)
                 handler->on_closed(w->userdata, 0, reason);
         w->depth--;
         maybe_destroy(w);
+}
+
+/* Connecting took too long, or an orphan's flush or its peer's answer, or a message does not go on.
+ */
+static void on_deadline(void *userdata)
+{
+        Ws *w = userdata;
+        bool goes_on = w->paused || w->counted - w->progress >= MESSAGE_STEP_BYTES;
+
+        if (w->state != WS_OPEN || w->finish) {
+                closed(w, "timed out while connecting");
+        } else if (goes_on) {
+                w->progress = w->counted;
+                timer_start(w->timer, MESSAGE_STEP_MSEC);
+        } else {
+                fault(w, WS_CLOSE_PROTOCOL, "a message began and did not go on");
+        }
 }
 
 static void on_fault(Ws *w, int error)
@@ -573,6 +610,8 @@ static void on_data(Ws *w, uint8_t *p, size_t n, bool whole)
         buf_add(&w->message, p, n);
         if (buf_ok(&w->message) < 0)
                 closed(w, "out of memory");
+        else
+                note_message(w);
 }
 
 static void on_head(Ws *w)
@@ -595,6 +634,7 @@ static void on_frame_end(Ws *w, bool told)
         if (!w->rx.fin || told || !w->handler)
                 return;
         w->message = (Buf){};
+        note_message(w);
         w->handler->on_message(w->userdata, w->text, whole.data ? whole.data : (uint8_t *)"",
                                whole.len);
         buf_done_wipe(&whole);
@@ -932,6 +972,10 @@ void ws_pause(Ws *w, bool paused)
         if (w->paused == paused)
                 return;
         w->paused = paused;
+        if (!paused && w->counted && w->state == WS_OPEN && !w->finish) {
+                w->progress = w->counted; /* its time runs while it is read */
+                timer_start(w->timer, MESSAGE_STEP_MSEC);
+        }
         if (w->state >= WS_OPEN && w->state != WS_CLOSED)
                 make_dirty(w); /* watches anew, and takes what was kept */
 }

@@ -1,6 +1,6 @@
-/* The agent's WebSocket client: the thin edge between sockets and everything that speaks in messages.
- * Outbound only. dial.h brings the connection about; TLS is OpenSSL's; the upgrade and the frames are
- * liblinkproto's. */
+/* The agent's WebSocket client: the thin edge between sockets and everything that speaks in
+ * messages. Outbound only. dial.h brings the connection about; TLS is OpenSSL's; the upgrade and
+ * the frames are liblinkproto's. */
 #pragma once
 
 #include <uv.h>
@@ -9,6 +9,7 @@
 
 typedef struct WsLoop WsLoop; /* all connections on the daemon's uv loop */
 typedef struct Ws Ws;         /* one connection */
+typedef struct Hoard Hoard;
 
 /* What an owner hears. All on the loop's thread; any of them may free the Ws. */
 typedef struct WsHandler {
@@ -30,10 +31,10 @@ typedef struct WsMessage {
         uint8_t *data; /* len bytes, to be filled by who made it */
 } WsMessage;
 
-/* 0 or negative errno. loop and settings must outlive it. */
-int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings) _must_use_;
-/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC; what
- * is left is cut then. The uv loop runs until that is done. */
+/* 0 or negative errno. loop, settings and hoard must outlive it. */
+int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings, Hoard *hoard) _must_use_;
+/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC;
+ * what is left is cut then. The uv loop runs until that is done. */
 void ws_loop_stop(WsLoop *l);
 /* Only after ws_loop_stop and once the uv loop has nothing left to run. NULL is fine. */
 WsLoop *ws_loop_free(WsLoop *l);
@@ -68,6 +69,8 @@ int ws_send_text(Ws *w, const char *text, size_t len) _must_use_;
 size_t ws_queued_bytes(const Ws *w);
 /* Messages that on_written has not been called for yet. */
 size_t ws_n_unwritten(const Ws *w);
+/* Bytes of a message that has begun to come and is not whole. */
+size_t ws_unfinished_bytes(const Ws *w);
 /* Stops or resumes reading from the network. A message or two that were read may still come. */
 void ws_pause(Ws *w, bool paused);
 

@@ -380,6 +380,83 @@ class Asks(World):
         self.assertEqual(app.until(RESPONSE, request=2)[4], b"1")
 
 
+class Memory(Attack):
+    """Devices and hosts that make linkd keep what they send."""
+
+    PART = 15 * MIB
+
+    def device(self, home, relay):
+        """A credential that the test itself holds."""
+        invitation = home.json("invite")
+        address = home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await relay.link()
+            credential, session = await client.pair_on(
+                s, address, invitation["code"], unb64u(invitation["codeId"]))
+            session.drop()
+            return credential
+
+        return self.call(pair())
+
+    async def connect(self, relay, credential):
+        return await client.reconnect_on(await relay.link(), credential)
+
+    async def begin(self, session):
+        """All of a large frame but its last byte."""
+        whole = ws.encode_frame(ws.BINARY, bytes(self.PART), mask=False)
+        session.socket.write(whole[:-1])
+        await session.socket.drain()
+
+    def test_unfinished_messages(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        hoarder, honest = self.device(home, relay), self.device(home, relay)
+
+        async def hoard():
+            other = await self.connect(relay, honest)
+            sessions = [await self.connect(relay, hoarder) for _ in range(10)]
+            for session in sessions:
+                await self.begin(session)
+            return other, sessions
+
+        other, sessions = self.call(hoard())
+        # 128 MiB hold eight of these.
+        self.home_says(home, "too much of what the other end sent", 2)
+        self.assertEqual(self.call(other.request(1)), 1)
+        self.assertEqual(home.json("host", "list")[0]["sessions"], 8 + 1)
+
+        async def time_out():
+            for session in sessions:
+                await asyncio.wait_for(asyncio.shield(session.ended), agentkit.LIMIT_SEC)
+
+        self.call(time_out())
+        self.home_says(home, "a message began and did not go on", 8)
+        self.assertEqual(self.call(other.request(2)), 2)
+
+    def home_says(self, home, words, n):
+        home.until(f"{n} times: {words}", lambda: sum(words in l for l in home.lines if l) >= n)
+        self.assertEqual(sum(words in l for l in home.lines if l), n)
+
+    def test_messages_that_no_application_takes(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        app = self.server(home)  # it reads nothing: one event fills its socket, the others wait
+        hoarder = self.device(home, relay)
+        event = b'{"t":"evt","data":"' + b"x" * (self.PART - 100) + b'"}'
+
+        async def hoard():
+            for _ in range(10):
+                session = await self.connect(relay, hoarder)
+                await session.socket.send(session.sender.seal(event))
+
+        self.call(hoard())
+        self.home_says(home, "too much of what the other end sent", 1)
+        app.close()
+
+
 class Guesses(Attack):
     """The five guesses of a code."""
 
