@@ -112,8 +112,15 @@ static void finish(Probe *p)
 
 static void on_open(void *userdata)
 {
-        end(userdata, true, "");
-        finish(userdata);
+        Probe *p = userdata;
+        int64_t date = ws_server_date_msec(p->ws);
+
+        if (date && !p->result.has_date) { /* by wss:// there was no GET */
+                p->result.has_date = true;
+                p->result.clock_offset_msec = agent_clock_msec() - date;
+        }
+        end(p, true, "");
+        finish(p);
 }
 
 static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
