@@ -116,6 +116,7 @@ class Cable(World):
         home.wait_line("no answer to a ping", seen)
         home.wait_line("waiting -> connecting", seen)
         time.sleep(OUTAGE_SEC)  # so that dials hang: this is what is tested
+        self.assertNotEqual(home.json("uplink", "list")[0]["state"], "registered")
         ip("-n", self.far, "route", "del", "blackhole", "10.77.0.2/32")
         self.back("dropped packets", home, laptop, seen)
 
