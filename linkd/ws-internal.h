@@ -1,10 +1,13 @@
-/* What ws.c (one connection), ws-loop.c (libwebsockets on the daemon's loop) and ws-tls.c (who the
- * relay is) share. */
+/* What ws.c (one connection), ws-dial.c (how it comes about), ws-loop.c (libwebsockets on the
+ * daemon's loop) and ws-tls.c (who the relay is) share. */
 #pragma once
 
 #include <libwebsockets.h>
 #include <openssl/ssl.h>
 
+#include "dial.h"
+#include "liblinkproto/buf.h"
+#include "liblinkproto/inviteuri.h"
 #include "timer.h"
 #include "ws.h"
 
@@ -18,6 +21,54 @@ struct WsLoop {
         int stage_fd;                              /* see ws_loop_hand_over */
         char stage_name[16];
 };
+
+/* CONNECTING → OPEN → CLOSED. The owner's ws_free leaves an orphan that lives until libwebsockets
+ * has let go of its wsi. */
+typedef enum WsState { WS_CONNECTING, WS_OPEN, WS_CLOSED } WsState;
+
+struct Ws {
+        WsLoop *loop;
+        WsState state;
+        RelayUrl url;
+        char path[80];
+        struct lws *wsi; /* NULL: none, or gone */
+        bool dying;      /* it failed at once, and will be gone soon */
+        bool owned;      /* the owner has not called ws_free yet */
+        bool in_connect; /* inside ws_loop_connect */
+        Dial *dial;      /* NULL: TCP is connected */
+        int fd;          /* connected, until libwebsockets has it; -1 */
+        const uint8_t *pin;
+        int64_t date_msec;
+        char failure[160];        /* why it did not connect */
+        const WsHandler *handler; /* NULL: nobody listens */
+        void *userdata;
+        Timer *timer; /* connecting, then flushing: the deadline */
+        Timer *ping_timer;
+        uint64_t ping_interval_msec, ping_deadline_msec;
+        bool ping_due, ping_unanswered, heard;
+        WsMessage *queue, **queue_end;
+        size_t queued_bytes;
+        Buf rx; /* a message that came in parts */
+        size_t message_max;
+        bool paused, finish; /* finish: close once the queue is empty */
+        unsigned finish_code;
+        unsigned close_code; /* that came from the other end */
+};
+
+/* Frees what nothing refers to. */
+void ws_destroy(Ws *w);
+/* A Ws goes when neither its owner nor libwebsockets refers to it any more. */
+void ws_maybe_destroy(Ws *w);
+/* The connection is over: tells the owner, or lets an orphan go. w may be gone afterwards. */
+void ws_closed(Ws *w, const char *reason);
+/* Of w->timer. */
+void ws_on_deadline(void *w);
+
+/* libwebsockets' callbacks until the connection is open: 0, or -1 to end it. */
+int ws_on_created(Ws *w, struct lws *wsi);
+void ws_on_verify(Ws *w, X509_STORE_CTX *store);
+int ws_on_request(Ws *w, struct lws *wsi);
+int ws_on_answer(Ws *w, struct lws *wsi);
 
 /* Liveness is judged by ws_keepalive; the library's timers walk a list (see docs/ARCHITECTURE.md).
  */

@@ -4,50 +4,12 @@
 #include <libwebsockets.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <unistd.h>
 
-#include "clock.h"
-#include "dial.h"
 #include "liblinkproto/buf.h"
 #include "liblinkproto/control.h"
-#include "liblinkproto/inviteuri.h"
 #include "limits.h"
 #include "log.h"
-#include "timer.h"
 #include "ws-internal.h"
-
-/* CONNECTING → OPEN → CLOSED. The owner's ws_free leaves an orphan that lives until libwebsockets
- * has let go of its wsi. */
-typedef enum WsState { WS_CONNECTING, WS_OPEN, WS_CLOSED } WsState;
-
-struct Ws {
-        WsLoop *loop;
-        WsState state;
-        RelayUrl url;
-        char path[80];
-        struct lws *wsi; /* NULL: none, or gone */
-        bool dying;      /* it failed at once, and will be gone soon */
-        bool owned;      /* the owner has not called ws_free yet */
-        bool in_connect; /* inside ws_loop_connect */
-        Dial *dial;      /* NULL: TCP is connected */
-        int fd;          /* connected, until libwebsockets has it; -1 */
-        const uint8_t *pin;
-        int64_t date_msec;
-        char failure[160];        /* why it did not connect */
-        const WsHandler *handler; /* NULL: nobody listens */
-        void *userdata;
-        Timer *timer; /* connecting, then flushing: the deadline */
-        Timer *ping_timer;
-        uint64_t ping_interval_msec, ping_deadline_msec;
-        bool ping_due, ping_unanswered, heard;
-        WsMessage *queue, **queue_end;
-        size_t queued_bytes;
-        Buf rx; /* a message that came in parts */
-        size_t message_max;
-        bool paused, finish; /* finish: close once the queue is empty */
-        unsigned finish_code;
-        unsigned close_code; /* that came from the other end */
-};
 
 /* ---- messages ---- */
 
@@ -115,7 +77,7 @@ size_t ws_queued_bytes(const Ws *w)
 
 /* ---- the end ---- */
 
-static void destroy(Ws *w)
+void ws_destroy(Ws *w)
 {
         queue_clear(w);
         buf_done_wipe(&w->rx);
@@ -127,15 +89,13 @@ static void destroy(Ws *w)
         free(w);
 }
 
-/* A Ws goes when neither its owner nor anything of the two libraries refers to it any more. */
-static void maybe_destroy(Ws *w)
+void ws_maybe_destroy(Ws *w)
 {
         if (!w->owned && !w->wsi && !w->in_connect)
-                destroy(w);
+                ws_destroy(w);
 }
 
-/* The connection is over: tells the owner, or lets an orphan go. w may be gone afterwards. */
-static void closed(Ws *w, const char *reason)
+void ws_closed(Ws *w, const char *reason)
 {
         const WsHandler *handler = w->handler;
 
@@ -148,7 +108,7 @@ static void closed(Ws *w, const char *reason)
         if (w->owned && handler)
                 handler->on_closed(w->userdata, w->close_code, reason);
         else
-                maybe_destroy(w);
+                ws_maybe_destroy(w);
 }
 
 /* Makes libwebsockets close a connection soon, from its own timer and not on this stack. */
@@ -182,7 +142,7 @@ static Ws *release(Ws *w, bool flush, unsigned code)
         w->state = WS_CLOSED;
         timer_stop(w->timer);
         kill_wsi(w);
-        maybe_destroy(w);
+        ws_maybe_destroy(w);
         return NULL;
 }
 
@@ -197,13 +157,13 @@ Ws *ws_kill(Ws *w, unsigned code)
 }
 
 /* Connecting took too long, or an orphan's flush did. */
-static void on_deadline(void *userdata)
+void ws_on_deadline(void *userdata)
 {
         Ws *w = userdata;
 
         kill_wsi(w);
         if (w->owned)
-                closed(w, "timed out while connecting");
+                ws_closed(w, "timed out while connecting");
 }
 
 /* ---- pings ---- */
@@ -214,7 +174,7 @@ static void on_ping_timer(void *userdata)
 
         if (w->ping_unanswered && !w->heard) {
                 kill_wsi(w);
-                closed(w, "no answer to a ping");
+                ws_closed(w, "no answer to a ping");
                 return;
         }
         if (w->ping_unanswered) {
@@ -401,58 +361,11 @@ static void on_gone(Ws *w)
         if (w->in_connect) /* it failed at once: upgrade() goes on by itself */
                 return;
         if (w->state == WS_CONNECTING)
-                closed(w, w->failure[0] ? w->failure : "it hung up before the upgrade");
+                ws_closed(w, w->failure[0] ? w->failure : "it hung up before the upgrade");
         else if (w->state != WS_CLOSED)
-                closed(w, w->close_code ? "closed by the other end" : "connection lost");
+                ws_closed(w, w->close_code ? "closed by the other end" : "connection lost");
         else
-                maybe_destroy(w);
-}
-
-static void on_verify(Ws *w, X509_STORE_CTX *store)
-{
-        const char *fault = ws_tls_verify(store, w->pin);
-
-        if (fault)
-                (void)snprintf(w->failure, sizeof(w->failure),
-                               "the relay's certificate is not trusted: %s", fault); /* cut */
-}
-
-/* TLS stands, nothing was sent in it yet. */
-static int on_request(Ws *w, struct lws *wsi)
-{
-        const char *fault;
-
-        if (!w->url.tls)
-                return 0;
-        fault = ws_tls_check(lws_get_ssl(wsi), w->url.host, w->pin);
-        if (!fault)
-                return 0;
-        (void)snprintf(w->failure, sizeof(w->failure), "%s", fault); /* fits */
-        return -1;
-}
-
-static int on_answer(Ws *w, struct lws *wsi)
-{
-        char date[40];
-
-        if (lws_hdr_copy(wsi, date, sizeof(date), WSI_TOKEN_HTTP_DATE) <= 0 ||
-            clock_parse_http_date(date, &w->date_msec) < 0)
-                w->date_msec = 0;
-        return 0;
-}
-
-static int on_created(Ws *w, struct lws *wsi)
-{
-        int fd = w->fd, r;
-
-        if (fd < 0)
-                return 0;
-        w->fd = -1;
-        w->wsi = wsi;
-        r = ws_loop_hand_over(wsi, fd);
-        if (r < 0)
-                (void)snprintf(w->failure, sizeof(w->failure), "%s", strerror(-r)); /* cut */
-        return 0; /* on a failure nobody answers on the Unix socket */
+                ws_maybe_destroy(w);
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -466,14 +379,14 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 #pragma GCC diagnostic ignored "-Wswitch-enum" /* the library's enum has a hundred values */
         switch (reason) {
         case LWS_CALLBACK_WSI_CREATE:
-                return on_created(w, wsi);
+                return ws_on_created(w, wsi);
         case LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION:
-                on_verify(w, user);
+                ws_on_verify(w, user);
                 return 0; /* OpenSSL knows */
         case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
-                return on_request(w, wsi);
+                return ws_on_request(w, wsi);
         case LWS_CALLBACK_CLIENT_FILTER_PRE_ESTABLISH:
-                return on_answer(w, wsi);
+                return ws_on_answer(w, wsi);
         case LWS_CALLBACK_CLIENT_ESTABLISHED:
                 return on_established(w);
         case LWS_CALLBACK_CLIENT_RECEIVE:
@@ -505,100 +418,6 @@ const struct lws_protocols ws_protocols[] = {
         {.name = "link", .callback = callback, .rx_buffer_size = WS_RX_CHUNK_BYTES},
         {},
 };
-
-/* ---- connecting ---- */
-
-/* TCP stands: libwebsockets goes on with TLS and the upgrade. */
-static void upgrade(Ws *w)
-{
-        struct lws_client_connect_info info = {
-                .context = w->loop->context,
-                .port = w->url.port,
-                /* A relay does not send us on to somebody of its choice. Who it is, is checked by
-                 * ws_tls_check; libwebsockets would cut an IPv6 address at its first colon. */
-                .ssl_connection =
-                        LCCSCF_HTTP_NO_FOLLOW_REDIRECT |
-                        (w->url.tls ? LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK : 0),
-                .path = w->path,
-                .host = w->url.origin,
-                .vhost = ws_loop_vhost(w->loop, w->url.tls),
-                .local_protocol_name = "link",
-                .ietf_version_or_minus_one = -1,
-                .alpn = "http/1.1",
-                .opaque_user_data = w,
-                .retry_and_idle_policy = &ws_no_validity_checks,
-        };
-
-        w->in_connect = true;
-        if (info.vhost)
-                w->dying = !ws_loop_connect(w->loop, &info);
-        else
-                (void)snprintf(w->failure, sizeof(w->failure), "TLS cannot be set up"); /* fits */
-        w->in_connect = false;
-        if (w->fd >= 0) { /* not taken */
-                (void)close(w->fd);
-                w->fd = -1;
-        }
-        if (!w->wsi && w->state != WS_CLOSED)
-                closed(w, w->failure[0] ? w->failure : "could not connect");
-        else if (!w->wsi)
-                maybe_destroy(w);
-}
-
-static void on_dialed(void *userdata, int fd, const char *why)
-{
-        Ws *w = userdata;
-
-        w->dial = NULL; /* it ends itself */
-        if (fd < 0) {
-                (void)snprintf(w->failure, sizeof(w->failure), "%s", why); /* cut is fine */
-                closed(w, w->failure);
-                return;
-        }
-        w->fd = fd;
-        upgrade(w);
-}
-
-int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t timeout_msec,
-            const WsHandler *handler, void *userdata)
-{
-        Ws *w = calloc(1, sizeof(*w));
-        int r;
-
-        if (!w)
-                return -ENOMEM;
-        w->loop = l;
-        w->fd = -1;
-        w->handler = handler;
-        w->userdata = userdata;
-        w->queue_end = &w->queue;
-        w->message_max = CONTROL_ENDPOINT_MAX;
-        r = relay_url_split(url, &w->url);
-        w->timer = r < 0 ? NULL : timer_new(l->uv, on_deadline, w);
-        if (!w->timer) {
-                free(w);
-                return r < 0 ? r : -ENOMEM;
-        }
-        l->n_ws++;
-        w->pin = settings_pin(l->settings, url);
-        (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
-        r = dial_start(&w->dial, l->uv, w->url.host, w->url.port,
-                       proxy_for(&l->settings->proxy, w->url.host, w->url.port), on_dialed, w);
-        if (r < 0) {
-                destroy(w);
-                return r;
-        }
-        w->owned = true;
-        timer_start(w->timer, timeout_msec);
-        *ret = w;
-        return 0;
-}
-
-void ws_dial_again(Ws *w)
-{
-        if (w->dial)
-                dial_again(w->dial);
-}
 
 void ws_set_handler(Ws *w, const WsHandler *handler, void *userdata)
 {
