@@ -64,8 +64,16 @@ static int print_peer(const Cli *cli, const json_t *peer)
                                        {"key id", "keyId"},
                                        {"relays", "uplinks"}};
 
+        const char *replaced = json_string_value(json_object_get(peer, "replacedKeyId"));
+        int r;
+
         puts("Paired.");
-        return output_record(cli, peer, fields, ELEMENTSOF(fields), "  ");
+        r = output_record(cli, peer, fields, ELEMENTSOF(fields), "  ");
+        if (replaced)
+                printf("Replaced the earlier credential %s; on the host, remove it: linkctl revoke "
+                       "%s\n",
+                       replaced, replaced);
+        return r;
 }
 
 static int run(Cli *cli)

@@ -296,6 +296,12 @@ Conduit *conduit_free(Conduit *c, const char *word, const char *message)
         return NULL;
 }
 
+void conduit_end_session(Conduit *c, const char *word, const char *reason)
+{
+        if (c->session)
+                on_ended(c, word, reason);
+}
+
 void conduit_kill_session(Conduit *c)
 {
         c->session = session_kill(c->session);

@@ -19,6 +19,8 @@ typedef void (*CallFunc)(Call *call);
 
 /* Answer by an error. */
 void call_fail(Call *call, const char *word, const char *message);
+/* The same with a message made of pieces; each %s is at most a URL or a name. */
+void call_fail_f(Call *call, const char *word, const char *format, ...) _printf_(3, 4);
 void call_fail_errno(Call *call, int r);
 
 /* A member of the parameters; p NULL: absent or null. */

@@ -44,7 +44,12 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
                 buf_json_comma(&out);
                 buf_json_str(&out, peer->uplinks[i], strlen(peer->uplinks[i]));
         }
-        buf_add_str(&out, "]}");
+        buf_add_str(&out, "]");
+        if (pairing_replaced(op->pairing)) {
+                host_key_id_text(pairing_replaced(op->pairing), id);
+                buf_json_member_str(&out, "replacedKeyId", id);
+        }
+        buf_add_str(&out, "}");
         if (buf_ok(&out) == 0)
                 ipc_conn_send(c, &(IpcMessage){.type = IPC_RESULT,
                                                .request = op->request,
@@ -149,8 +154,10 @@ void call_pair(Call *call)
         if (r < 0) {
                 free(op);
                 if (r == -EEXIST)
-                        call_fail(call, "exists",
-                                  "another peer has that name: choose one with --name");
+                        call_fail_f(call, "exists",
+                                    "a peer is already called %s: give another --name, or "
+                                    "\"linkctl peer remove %s\" first",
+                                    name, name);
                 else
                         call_fail_errno(call, r);
                 return;

@@ -1,6 +1,7 @@
 #include "ipc-call.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "ipc-call-internal.h"
@@ -11,6 +12,18 @@ void call_fail(Call *call, const char *word, const char *message)
 {
         ipc_conn_send_error(call->conn, 0, call->request, word, message);
         call->answered = true;
+}
+
+void call_fail_f(Call *call, const char *word, const char *format, ...)
+{
+        _cleanup_(freep) char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        call_fail(call, text ? word : "internal", text ? text : "out of memory");
 }
 
 void call_fail_errno(Call *call, int r)

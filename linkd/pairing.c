@@ -14,6 +14,8 @@ struct Pairing {
         char name[NAME_MAX_BYTES + 1];
         char *uplinks[UPLINKS_MAX];
         size_t n_uplinks;
+        bool has_replaced;
+        uint8_t replaced[KEY_ID_BYTES];
         Connector *connector;
         PairingFunc func;
         void *userdata;
@@ -30,6 +32,11 @@ bool name_is_valid(const char *text)
                 if ((unsigned char)*text < 0x20 || *text == 0x7f)
                         return false;
         return true;
+}
+
+const uint8_t *pairing_replaced(const Pairing *p)
+{
+        return p->has_replaced ? p->replaced : NULL;
 }
 
 Pairing *pairing_free(Pairing *p)
@@ -52,23 +59,37 @@ static Peer *peer_with_address(Agent *a, const char *address)
         return p;
 }
 
+static int replace(Pairing *p, Peer *old, const Credential *c, Peer **ret)
+{
+        uint8_t key_id[KEY_ID_BYTES];
+        int r;
+
+        memcpy(key_id, old->credential->key_id, KEY_ID_BYTES);
+        r = peer_replace(old, c, p->uplinks, p->n_uplinks);
+        if (r < 0)
+                return r;
+        p->has_replaced = memcmp(key_id, c->key_id, KEY_ID_BYTES) != 0;
+        memcpy(p->replaced, key_id, KEY_ID_BYTES);
+        *ret = old;
+        return 0;
+}
+
 /* Stores what the host gave: over an older pairing with the same host, if that has the same name or
  * none was asked for. */
 static int keep(Pairing *p, const Credential *c, Peer **ret)
 {
-        Peer *same = peer_with_address(p->agent, c->address);
+        Peer *old = p->name[0] ? agent_find_peer(p->agent, p->name, strlen(p->name))
+                               : peer_with_address(p->agent, c->address);
 
-        if (same && (!p->name[0] || strcmp(same->name, p->name) == 0)) {
-                *ret = same;
-                return peer_replace(same, c, p->uplinks, p->n_uplinks);
-        }
+        if (old && strcmp(old->credential->address, c->address) == 0)
+                return replace(p, old, c, ret);
+        if (old)
+                return -EEXIST; /* taken while this pairing ran */
         if (!p->name[0]) {
                 (void)snprintf(p->name, sizeof(p->name), "host-%.6s", c->address);
                 for (unsigned i = 2; agent_find_peer(p->agent, p->name, strlen(p->name)); i++)
                         (void)snprintf(p->name, sizeof(p->name), "host-%.6s-%u", c->address, i);
         }
-        if (agent_find_peer(p->agent, p->name, strlen(p->name)))
-                return -EEXIST; /* taken while this pairing ran */
         return peer_create(ret, p->agent, p->name, c, p->uplinks, p->n_uplinks);
 }
 
@@ -112,13 +133,12 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
 int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
                   PairingFunc func, void *userdata)
 {
-        const Peer *same = peer_with_address(a, invitation->address);
         const Peer *named = agent_find_peer(a, name, strlen(name));
         unsigned n = 0;
         Pairing *p;
         int r;
 
-        if (named && named != same)
+        if (named && strcmp(named->credential->address, invitation->address) != 0)
                 return -EEXIST; /* before the code is spent */
         for (const Peer *i = a->peers; i; i = i->next)
                 n++;

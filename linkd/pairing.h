@@ -10,10 +10,14 @@ typedef struct Pairing Pairing;
  * of docs/IPC.md and a message. */
 typedef void (*PairingFunc)(void *userdata, Peer *peer, const char *word, const char *message);
 
-/* invitation: address, code, code id, relays (at least one), copied. name: "" for one of our own
- * making. 0; -EEXIST: another peer has that name; -EUSERS: too many peers; -ENOMEM. */
+/* invitation: address, code, code id, relays (at least one), copied. name: that of a peer of this
+ * address replaces its credential, a new one makes another peer; "" replaces the first peer of this
+ * address, else makes a name. 0; -EEXIST: the peer of another address has that name; -EUSERS: too
+ * many peers; -ENOMEM. */
 int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
                   PairingFunc func, void *userdata) _must_use_;
+/* During the call of func: the key id that this pairing has replaced, NULL if none. */
+const uint8_t *pairing_replaced(const Pairing *p);
 /* Gives up without a call. NULL is fine. */
 Pairing *pairing_free(Pairing *p);
 

@@ -120,6 +120,7 @@ int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, cha
 }
 
 static void update_peer(Peer *p, const char *cause);
+static void restart_links(Peer *p);
 
 int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks)
 {
@@ -150,6 +151,7 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
                 p->revoked = false;
                 p->cause[0] = '\0';
                 update_peer(p, NULL);
+                restart_links(p);
         }
         peer_free(fresh);
         return r;
@@ -397,6 +399,22 @@ static const ConduitHandler conduit_handler = {
         .on_session_ended = on_session_ended,
         .on_framed = on_framed,
 };
+
+/* The credential is another one now: none of the links stays with the old. */
+static void restart_links(Peer *p)
+{
+        PeerLink *next;
+
+        for (PeerLink *l = p->links; l; l = next) {
+                next = l->next; /* l's user frees only l */
+                if (l->state == IPC_STATE_CLOSED)
+                        continue;
+                l->connector = connector_free(l->connector);
+                conduit_end_session(l->conduit, "closed", "paired again");
+                l->failures = 0;
+                timer_start(l->timer, 0);
+        }
+}
 
 int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
 {

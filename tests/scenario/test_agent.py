@@ -133,6 +133,90 @@ class Pairing(World):
         self.assertEqual(self.laptop.ctl("call", "home", "[1]"), "[1]\n")
 
 
+class PairedAgain(World):
+    """A device that pairs once more with a host that it knows."""
+
+    def setUp(self):
+        super().setUp()
+        self.relays = [self.relay()]
+        self.home, self.laptop, self.server = self.paired(*self.relays)
+        self.old = self.laptop.json("peers")[0]["keyId"]
+
+    def invite(self):
+        return self.home.json("invite", "--label", "laptop")["uri"]
+
+    def connected(self):
+        return [d["keyId"] for d in self.home.json("devices") if d["connected"]]
+
+    def test_live_links_go_over_to_the_new_credential(self):
+        listener = self.add(self.laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        self.laptop.wait_peer("home", "connected")
+        self.assertEqual(self.connected(), [self.old])
+        paired = self.laptop.json("pair", self.invite(), "--name", "home")
+        self.assertEqual(paired["replacedKeyId"], self.old)
+        self.home.until("only the new one is connected", lambda: self.connected() == [paired["keyId"]])
+        # Now the old one can be shut out, and nobody notices.
+        self.home.ctl("revoke", self.old)
+        self.laptop.wait_peer("home", "connected")
+        self.assertEqual(self.laptop.ctl("call", "home", "1"), "1\n")
+        self.assertEqual(len(self.laptop.json("peers")), 1)
+
+    def test_a_request_that_waits_goes_out_under_the_new_credential(self):
+        self.server.stop()
+        self.ended(self.server)
+        started, go = (pathlib.Path(self.directory) / n for n in ("started", "go"))
+        os.mkfifo(started)
+        server = self.add(self.home.start_ctl(
+            "serve", "--exec", f"[ -e {go} ] || {{ echo > {started}; sleep 1000; }}; printf '\"%s\"' $LINK_KEY_ID"))
+        server.wait_line("^serving")
+        call = self.add(self.laptop.start_ctl("call", "home", "1", "--timeout", "50"))
+        with open(started) as told:  # it says so when it has got the request
+            self.assertEqual(told.readline(), "\n")
+        go.touch()
+        paired = self.laptop.json("pair", self.invite())
+        call.wait_line(f'^"{paired["keyId"]}"$')
+        self.assertEqual(call.process.wait(agentkit.LIMIT_SEC), 0)
+
+    def test_people_are_told(self):
+        out = self.laptop.ctl("pair", self.invite(), "--name", "home")
+        self.assertIn(f"Replaced the earlier credential {self.old}; on the host, remove it: "
+                      f"linkctl revoke {self.old}\n", out)
+        # Another name: another peer, and nothing is replaced.
+        self.assertNotIn("Replaced", self.laptop.ctl("pair", self.invite(), "--name", "second"))
+        self.assertEqual(len(self.laptop.json("peers")), 2)
+        # It can be paired again too, though it is not the first of its address.
+        second = self.laptop.json("pair", self.invite(), "--name", "second")
+        self.assertIn("replacedKeyId", second)
+        self.assertEqual(len(self.laptop.json("peers")), 2)
+
+    def test_revoke_all_of_a_label(self):
+        self.laptop.ctl("pair", self.invite())
+        ids = {d["keyId"] for d in self.home.json("devices")}
+        self.assertEqual(len(ids), 2)
+        told = self.fails("ambiguous", self.home, "revoke", "laptop").err
+        for key_id in ids:
+            self.assertIn(key_id, told)
+        self.assertIn("--all", told)
+        self.assertEqual(len(self.home.json("devices")), 2)
+        done = self.home.json("revoke", "laptop", "--all")
+        self.assertEqual((set(done["keyIds"]), done["label"]), (ids, "laptop"))
+        self.assertEqual(self.home.json("devices"), [])
+        self.fails("revoked", self.laptop, "call", "home", "1")
+        self.fails("noSuchDevice", self.home, "revoke", "laptop", "--all")
+
+    def test_a_name_of_another_host_is_refused_before_the_code_is_spent(self):
+        other = self.agent("other")
+        other.ctl("uplink", "add", self.relays[0].url)
+        other.wait_registered()
+        uri = other.json("invite")["uri"]
+        told = self.fails("exists", self.laptop, "pair", uri, "--name", "home")
+        self.assertIn('a peer is already called home: give another --name, or \\"linkctl peer remove home\\" '
+                      'first', told.err)
+        self.assertEqual(other.json("invitations")[0]["failures"], 0)
+        self.laptop.ctl("pair", uri, "--name", "other")
+
+
 class Calls(World):
     def test_json_text_arrives_as_it_was_written(self):
         _, laptop, _ = self.paired(self.relay())
@@ -233,8 +317,8 @@ class Drops(World):
             "serve", "--exec", f"[ -e {go} ] || {{ echo > {started}; sleep 1000; }}; cat"))
         server.wait_line("^serving")
         call = self.add(laptop.start_ctl("call", "home", '"in flight"', "--timeout", "50"))
-        with open(started):  # opens when the command has got the request
-            pass
+        with open(started) as told:  # it says so when it has got the request
+            self.assertEqual(told.readline(), "\n")
         go.touch()
         relay = self.restart(relay)
         call.wait_line('^"in flight"$')
