@@ -295,6 +295,8 @@ static void set_state(PeerLink *l, IpcState state, const char *word, const char 
         if (state != l->state)
                 l->since = time(NULL);
         l->state = state;
+        if (l->conduit)
+                conduit_note_cause(l->conduit, cause);
         update_peer(l->peer, cause);
         l->func(l->userdata, state, word, cause);
 }
@@ -317,6 +319,17 @@ static void close_links(Peer *p, const char *word, const char *cause)
                 next = l->next; /* l's user frees only l */
                 close_link(l, word, cause);
         }
+}
+
+static void close_revoked(PeerLink *l)
+{
+        char text[128 + NAME_MAX_BYTES];
+
+        (void)snprintf(text, sizeof(text),
+                       "the host has revoked this machine's credential; remove the peer (linkctl "
+                       "peer remove %s) or pair again",
+                       l->peer->name); /* fits */
+        close_link(l, "revoked", text);
 }
 
 static void back_off(PeerLink *l)
@@ -353,8 +366,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         case CONNECTOR_REVOKED:
                 p->revoked = true;
                 log_warning("peer %s: the host has revoked this machine's credential", p->name);
-                close_link(l, "revoked",
-                           "the host has revoked this machine's credential; pair again");
+                close_revoked(l);
                 return;
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:
