@@ -27,9 +27,6 @@ static const char *remedy(const char *word)
         } remedies[] = {
                 {"forbidden", "run it as root, or ask the administrator to be let in"},
                 {"wrongCode", "check the code, or ask for a new invitation"},
-                {"revoked", "first remove the peer by `linkctl peer remove`"},
-                {"unreachable", "see `linkctl status` on both machines"},
-                {"busy", "end the other application first"},
                 {"noSuchMethod", "linkd is older than linkctl: upgrade it"},
                 {"version", "linkctl and linkd do not fit together: upgrade the older one"},
                 {"disconnected", "see the log of linkd"},
@@ -45,12 +42,19 @@ int agent_told(const Cli *cli, int error, const char *word, const char *message,
 {
         const char *text = message[0] ? message : strerror(-error);
         const char *help = remedy(word);
+        int r;
 
+        if (strncmp(word, "noSuch", strlen("noSuch")) == 0)
+                what = NULL; /* the message names it */
         if (error == -EREMOTEIO)
-                return output_error(cli, "remoteError", "%s%sanswered an error: %s",
-                                    what ? what : "", what ? " " : "", text);
-        return output_error(cli, word[0] ? word : "internal", "%s%s%s%s%s", what ? what : "",
-                            what ? ": " : "", text, help ? "; " : "", help ? help : "");
+                return output_error(cli, "remoteError", "%s%sanswered: %s%s", what ? what : "",
+                                    what ? " " : "", text,
+                                    strcmp(text, "no request handler") == 0
+                                            ? " (run \"linkctl serve\" there)"
+                                            : "");
+        r = output_error(cli, word[0] ? word : "internal", "%s%s%s%s%s", what ? what : "",
+                         what ? ": " : "", text, help ? "; " : "", help ? help : "");
+        return strcmp(word, "badRequest") == 0 ? EXIT_USAGE : r; /* about what was typed */
 }
 
 int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what)

@@ -32,7 +32,7 @@ void agent_wipe_json(void);
 int agent_open(const Cli *cli, linkipc **ret);
 
 /* Tells the failure r of the last operation on l; what (may be NULL) names the object, as in "peer
- * home". Returns EXIT_FAILED. */
+ * home". Returns EXIT_FAILED, or EXIT_USAGE if the agent has found fault with what was typed. */
 int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what);
 /* The same with an error as linkipc tells it. */
 int agent_told(const Cli *cli, int error, const char *word, const char *message, const char *what);

@@ -57,7 +57,7 @@ static int run_invite(Cli *cli)
         const char *given = options_get(cli, "code");
         uint64_t ttl_msec = 0;
         json_t *params;
-        int r = options_get_duration(cli, "ttl", DURATION_MAX_SEC, &ttl_msec);
+        int r = options_get_duration(cli, "ttl", INVITE_TTL_MAX_SEC, &ttl_msec);
 
         if (r == EXIT_OK && given)
                 r = input_read_secret(cli, given, "the code", &code);

@@ -47,6 +47,11 @@ static int make_params(const Cli *cli, json_t **ret)
         int r = input_read_secret(cli, by_uri ? cli->args[0] : options_get(cli, "code"),
                                   by_uri ? "the link" : "the code", &secret);
 
+        if (r == EXIT_OK && by_uri && strncasecmp(secret.p, "link:", strlen("link:")) != 0)
+                r = output_usage(cli,
+                                 "\"%.40s\" is no invitation: paste the whole link: line, in "
+                                 "quotes",
+                                 secret.p);
         if (r != EXIT_OK)
                 return r;
         *ret = by_uri ? json_pack("{s:s, s:s?}", "uri", secret.p, "name", name)

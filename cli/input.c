@@ -67,6 +67,8 @@ int input_read_secret(const Cli *cli, const char *text, const char *what, Bytes 
                 return r;
         while (is_stdin && ret->n > 0 && strchr("\r\n", ret->p[ret->n - 1]))
                 ret->p[--ret->n] = '\0';
+        if (ret->n == 0 && !is_stdin)
+                return output_usage(cli, "%s is empty", what);
         if (ret->n == 0)
                 return output_error(cli, "input", "%s is empty", what);
         if (strlen(ret->p) != ret->n || !text_is_utf8(ret->p, ret->n))

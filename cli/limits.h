@@ -11,7 +11,9 @@ enum {
         JSON_DEPTH_MAX = 1024,     /* containers within containers: what linkd takes */
         ERROR_TEXT_BYTES = 1024,   /* of a child's last line of stderr, as an error answer */
         DURATION_MAX_SEC = 366 * 86400, /* anything longer is a slip of the finger */
-        TIMEOUT_MAX_SEC = 86400,        /* of a request: linkd keeps it no longer */
+        INVITE_TTL_MAX_SEC = 7 * 86400, /* of an invitation: linkd opens none for longer */
+        CONNECT_WAIT_SEC = 30,   /* for the session of an event: as long as a request waits */
+        TIMEOUT_MAX_SEC = 86400, /* of a request: linkd keeps it no longer */
 
         SERVE_PARALLEL = 8,       /* children at a time, by default */
         SERVE_PARALLEL_MAX = 256, /* and at most: three descriptors each */

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "output.h"
 #include "text.h"
@@ -270,10 +271,13 @@ int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uin
                 return output_usage(cli,
                                     "--%s %s is no time: give a number and s, m, h or d, as in 15m",
                                     name, text);
+        if (r < 0 && strtod(text, NULL) > 0 && strtod(text, NULL) < 1)
+                return output_usage(cli, "--%s %s is too short: 0.001 s is the least", name, text);
         if (r < 0 || msec > max_sec * 1000)
-                return output_usage(cli,
-                                    "--%s %s is out of range: above 0, and at most %llu seconds",
-                                    name, text, (unsigned long long)max_sec);
+                return output_usage(
+                        cli, "--%s %s is out of range: above 0, and at most %llu %s", name, text,
+                        (unsigned long long)(max_sec % 86400 ? max_sec : max_sec / 86400),
+                        max_sec % 86400 ? "s" : "d");
         *ret_msec = msec;
         return 0;
 }

@@ -33,7 +33,7 @@ void call_uplink_add(Call *call)
                 return;
         r = host_add_uplink(h, url);
         if (r == -EEXIST) {
-                call_fail(call, "exists", "this relay is there already");
+                call_fail_f(call, "exists", "host %s has relay %s already", h->name, url);
                 return;
         }
         if (r < 0) {
@@ -55,8 +55,8 @@ void call_uplink_remove(Call *call)
                 return;
         r = host_remove_uplink(h, url);
         if (r == -ENOENT) {
-                call_fail(call, "noSuchUplink",
-                          "the host has no such relay; see `linkctl uplink list`");
+                call_fail_f(call, "noSuchUplink",
+                            "host %s has no relay %s; see `linkctl uplink list`", h->name, url);
                 return;
         }
         if (r < 0) {
@@ -178,7 +178,9 @@ void call_uninvite(Call *call)
         else if (b64u_decode_exact(id, strlen(id), code_id, sizeof(code_id)) == 0)
                 i = invitation_find(h, code_id);
         if (!i) {
-                call_fail(call, "noSuchInvitation", "there is no such open invitation");
+                call_fail_f(call, "noSuchInvitation",
+                            "there is no open invitation %s; see `linkctl invitations`",
+                            id[0] ? id : "without a code id");
                 return;
         }
         invitation_close(i);

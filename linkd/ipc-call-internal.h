@@ -33,6 +33,8 @@ int call_param_bool(Call *call, const char *name, bool *ret) _must_use_;
 Host *call_param_host(Call *call);
 /* `url`, normalized (free()). NULL: answered. */
 char *call_param_url(Call *call);
+/* Answers that text is no relay's URL, which relay_url_normalize has found fault with. */
+void call_fail_url(Call *call, const char *text, const char *fault);
 /* For _cleanup_: wipes and frees a string. */
 void call_wipe_strp(char **s);
 

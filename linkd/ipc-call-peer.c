@@ -66,20 +66,29 @@ static int invitation_of_params(Call *call, InviteUri *u)
         _cleanup_(freep) char *address = NULL, *id = NULL;
         _cleanup_(call_wipe_strp) char *code = NULL;
         JsonSlice list = call_param(call, "uplinks"), item;
-        const char *fault = "it is too long";
+        const char *fault = "there are more relays than 8, or one is no text";
 
         if (call_param_str(call, "address", 64, &address) < 0 ||
             call_param_str(call, "codeId", 64, &id) < 0 ||
             call_param_str(call, "code", INVITE_CODE_MAX, &code) < 0)
                 return -EINVAL;
-        if (!address || !address_is_valid(address, strlen(address))) {
-                call_fail(call, "badRequest",
-                          "an invitation URI, or an address of 43 characters, is needed");
+        if (!address) {
+                call_fail(call, "badRequest", "an invitation URI or an address is needed");
+                return -EINVAL;
+        }
+        if (!address_is_valid(address, strlen(address))) {
+                call_fail_f(call, "badRequest",
+                            "\"%s\" is no address: one has 43 characters, as `linkctl invite` "
+                            "shows it",
+                            address);
                 return -EINVAL;
         }
         memcpy(u->address, address, ADDRESS_CHARS + 1);
         if (id && b64u_decode_exact(id, strlen(id), u->code_id, CODE_ID_BYTES) < 0) {
-                call_fail(call, "badRequest", "the code id is not one: it has 11 characters");
+                call_fail_f(call, "badRequest",
+                            "\"%s\" is no code id: one has 11 characters, as `linkctl invite` "
+                            "shows it",
+                            id);
                 return -EINVAL;
         }
         u->has_code_id = id != NULL;
@@ -91,7 +100,7 @@ static int invitation_of_params(Call *call, InviteUri *u)
                 _cleanup_(freep) char *text = NULL;
                 if (u->n_relays >= INVITE_RELAYS_MAX || json_str_dup(item, &text) < 0 ||
                     relay_url_normalize(text, strlen(text), &u->relays[u->n_relays], &fault) < 0) {
-                        call_fail(call, "badRequest", fault);
+                        call_fail_url(call, text ? text : "", fault);
                         return -EINVAL;
                 }
                 u->n_relays++;
@@ -118,6 +127,8 @@ static int param_invitation(Call *call, InviteUri *u)
                 return r;
         if (!u->code)
                 fault = "the pairing code is missing";
+        else if (u->code->len < CODE_MIN_BYTES)
+                fault = "a pairing code has at least 6 characters";
         else if (!u->n_relays)
                 fault = "no relay is named: a relay's URL is needed";
         else
@@ -178,7 +189,8 @@ void call_peer_remove(Call *call)
                 return;
         p = r ? agent_find_peer(call->agent, name, strlen(name)) : NULL;
         if (!p) {
-                call_fail(call, "noSuchPeer", "there is no peer of that name; see `linkctl peers`");
+                call_fail_f(call, "noSuchPeer", "there is no peer %s; see `linkctl peers`",
+                            r ? name : "without a name");
                 return;
         }
         r = peer_remove(p);

@@ -14,6 +14,7 @@ struct Pairing {
         char name[NAME_MAX_BYTES + 1];
         char *uplinks[UPLINKS_MAX];
         size_t n_uplinks;
+        bool has_code_id;
         bool has_replaced;
         uint8_t replaced[KEY_ID_BYTES];
         Connector *connector;
@@ -98,7 +99,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
 {
         Pairing *p = userdata;
         Peer *peer = NULL;
-        char text[256];
+        char text[320];
         int r;
 
         p->connector = NULL; /* it ends itself */
@@ -120,7 +121,11 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                 p->func(p->userdata, NULL, r == -EEXIST ? "exists" : "storage", text);
                 break;
         case CONNECTOR_WRONG_CODE:
-                p->func(p->userdata, NULL, "wrongCode", cause);
+                (void)snprintf(text, sizeof(text), "%s%s", cause,
+                               p->has_code_id ? ""
+                                              : "; if the invitation shows a code id, give it with "
+                                                "--code-id"); /* fits, or is cut */
+                p->func(p->userdata, NULL, "wrongCode", text);
                 break;
         case CONNECTOR_REVOKED: /* not in a pairing */
         case CONNECTOR_UNREACHABLE:
@@ -148,6 +153,7 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const ch
         if (!p)
                 return -ENOMEM;
         p->agent = a;
+        p->has_code_id = invitation->has_code_id;
         p->func = func;
         p->userdata = userdata;
         strncpy(p->name, name, sizeof(p->name) - 1); /* checked by the caller; zeroed */

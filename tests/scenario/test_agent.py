@@ -2,9 +2,12 @@
 """The main job with the real programs over loopback: relays, agents, linkctl."""
 
 import asyncio
+import datetime
 import json
 import os
 import pathlib
+import socket
+import ssl
 import sys
 import threading
 
@@ -13,7 +16,23 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
 
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 from linkv1 import relay as v1_relay  # noqa: E402
+
+
+
+def self_signed():
+    """A key and a certificate of it, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now,
+                                          now + datetime.timedelta(days=2)).sign(key, hashes.SHA256())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                             serialization.NoEncryption()) + certificate.public_bytes(serialization.Encoding.PEM)
+
 
 NUMBERS = '{"n":123456789012345678901234567890,"f":1.0}'
 TEXTS = (
@@ -45,6 +64,86 @@ class Story(World):
         self.assertEqual(home.json("devices"), [])
         server.stop()
         self.ended(server)
+
+
+class Causes(World):
+    """What people are told when it does not go."""
+
+    def silent(self, answer, tls=None):
+        """A server that is no relay: it answers the first bytes so, and closes. Its port."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def serve():
+            while True:
+                try:
+                    end, _ = listener.accept()
+                except OSError:
+                    return
+                with end:
+                    try:
+                        if tls:
+                            tls.wrap_socket(end, server_side=True).close()
+                        else:
+                            end.recv(4096)
+                            end.sendall(answer)
+                    except OSError:
+                        pass
+        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(lambda: listener.shutdown(socket.SHUT_RDWR))
+        return listener.getsockname()[1]
+
+    def test_relays_that_are_none(self):
+        agent = self.agent("home")
+        http = self.silent(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        with socket.socket() as free:  # bound, but nobody listens
+            free.bind(("127.0.0.1", 0))
+            for url, cause in (
+                    (f"ws://127.0.0.1:{free.getsockname()[1]}", "connection refused: is link-relay running there?"),
+                    (f"ws://127.0.0.1:{http}", "what answers there is no Link relay"),
+                    (f"ws://127.0.0.1:{self.silent(b'')}", "closed without an answer"),
+                    (f"wss://127.0.0.1:{http}", "no TLS there: use ws://, or put a TLS proxy in front")):
+                agent.ctl("uplink", "add", url)
+                told = agent.until(f"a cause of {url}", lambda u=url: next(
+                    (x.get("cause") for x in agent.json("uplink", "list") if x["url"] == u), None))
+                self.assertIn(cause, told)
+                agent.ctl("uplink", "remove", url)
+
+    def test_an_untrusted_certificate_is_not_called_no_tls(self):
+        agent = self.agent("home")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate = pathlib.Path(self.directory) / "certificate.pem"
+        certificate.write_bytes(self_signed())
+        context.load_cert_chain(certificate)
+        url = f"wss://127.0.0.1:{self.silent(b'', context)}"
+        agent.ctl("uplink", "add", url)
+        told = agent.until("a cause", lambda: agent.json("uplink", "list")[0].get("cause"))
+        self.assertIn("its certificate is not trusted", told)
+
+    def test_not_connected_in_time_tells_the_last_cause(self):
+        relay = self.relay()
+        home, laptop, _ = self.paired(relay)
+        relay.kill()
+        self.ended(relay)
+        told = self.fails("unreachable", laptop, "call", "home", "1", "--timeout", "2")
+        message = json.loads(told.err)["message"]
+        self.assertEqual(message, f"home: not connected in 2 s; last cause: {relay.url}: connection refused: "
+                                  "is link-relay running there?")
+
+    def test_after_a_revocation(self):
+        home, laptop, _ = self.paired(self.relay())
+        home.ctl("revoke", "laptop")
+        told = self.fails("revoked", laptop, "call", "home", "1")
+        self.assertEqual(json.loads(told.err)["message"],
+                         "home: the host has revoked this machine's credential; remove the peer (linkctl peer "
+                         "remove home) or pair again")
+
+    def test_a_host_without_a_relay_is_a_problem(self):
+        agent, relay = self.agent("home"), self.relay()
+        agent.ctl("uplink", "add", relay.url)
+        agent.ctl("invite")
+        agent.ctl("uplink", "remove", relay.url)
+        self.assertIn("host default has no relay: run `linkctl uplink add URL`", agent.json("status")["problems"])
 
 
 class Pairing(World):
@@ -92,8 +191,9 @@ class Pairing(World):
 
     def test_a_named_code_is_not_the_unnamed_one(self):
         named = self.home.json("invite")
-        with self.assertRaises(Failed):
+        with self.assertRaises(Failed) as caught:
             self.pair(named["code"])
+        self.assertIn("if the invitation shows a code id, give it with --code-id", caught.exception.err)
         self.pair(named["code"], named["codeId"])
 
     def test_wrong_code(self):
@@ -237,7 +337,7 @@ class Calls(World):
         self.ended(server)
         with self.assertRaises(Failed) as caught:
             laptop.ctl("call", "home", "1")
-        self.assertIn("no request handler", caught.exception.err)
+        self.assertIn('home answered: no request handler (run "linkctl serve" there)', caught.exception.err)
 
     def test_serve_exec(self):
         home, laptop, server = self.paired(self.relay())

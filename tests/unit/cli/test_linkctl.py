@@ -65,6 +65,17 @@ class Usage(Case):
         self.assertIn('bogus', self.json_error('bogus', status=2, word='usage'))
         self.run_ctl(b'call', b'home', b'"\xff"', status=2)
 
+    def test_what_was_typed(self):
+        for text, *args in (
+                ('"http://x" is no invitation: paste the whole link: line, in quotes', 'pair', 'http://x'),
+                ('the link is empty', 'pair', ''),
+                ('the code is empty', 'invite', '--code', ''),
+                ('--ttl 8d is out of range: above 0, and at most 7 d', 'invite', '--ttl', '8d'),
+                ('--ttl 0 is out of range: above 0, and at most 7 d', 'invite', '--ttl', '0'),
+                ('--timeout 0.0001 is too short: 0.001 s is the least', 'call', 'home', '1', '--timeout', '0.0001'),
+                ('at most 1 d', 'call', 'home', '1', '--timeout', '2d')):
+            self.assertIn(text, self.run_ctl(*args, status=2)[1])
+
     def test_no_agent(self):
         path = self.path('none.sock')
         _, err = self.run_ctl('--socket', path, 'status', status=1)
@@ -170,7 +181,6 @@ class WithAgent(Case):
     def test_errors_of_the_agent(self):
         self.error('invite', word='noUplink')
         self.error('invite', 'nobody', word='noSuchHost')
-        self.error('uplink', 'add', 'http://r', word='badRequest')
         self.error('uplink', 'remove', 'ws://r', word='noSuchUplink')
         self.error('revoke', 'nobody', word='noSuchDevice')
         self.error('peer', 'show', 'nobody', word='noSuchPeer')
@@ -181,11 +191,52 @@ class WithAgent(Case):
         self.error('listen', '--host', 'nobody', word='noSuchHost')
         self.error('serve', 'nobody', '--echo', word='noSuchHost')
         self.error('uninvite', 'AAECAwQFBgc', word='noSuchInvitation')
-        self.error('pair', 'nonsense', word='badRequest')
         # Where nobody listens (port 1 of loopback), no relay answers.
         address = self.doc('host', 'list')[0]['address']
         self.error('pair', '--address', address, '--code', '-', '--uplink', 'ws://127.0.0.1:1',
                    word='unreachable', stdin='ABCDEF\n')
+
+    def test_messages_name_the_object(self):
+        for word, text, *args in (
+                ('noSuchHost', 'there is no host nobody', 'devices', 'nobody'),
+                ('noSuchHost', 'there is no host nobody', 'serve', 'nobody', '--echo'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'call', 'nobody', '1'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'send', 'nobody', '1'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'peer', 'remove', 'nobody'),
+                ('noSuchPeer', 'there is no peer of that name; see `linkctl peers`', 'call', 'n' * 300, '1'),
+                ('noSuchDevice', 'there is no device nobody; see `linkctl devices`', 'revoke', 'nobody'),
+                ('noSuchInvitation', 'there is no open invitation nobody', 'uninvite', 'nobody'),
+                ('noSuchInvitation', 'there is no open invitation without a code id', 'uninvite', ''),
+                ('noSuchUplink', 'host default has no relay ws://r', 'uplink', 'remove', 'ws://r')):
+            message = self.error(*args, word=word)
+            self.assertTrue(message.startswith(text), message)
+
+    def test_what_was_typed_is_wrong_usage(self):
+        address = self.doc('host', 'list')[0]['address']
+        pieces = ('pair', '--code', 'ABCDEF', '--uplink')
+        for text, *args in (
+                ('a relay URL begins with ws:// or wss://', 'uplink', 'add', 'http://x'),
+                ('relay.example:8080 is no relay URL: did you mean ws://relay.example:8080?',
+                 'uplink', 'add', 'relay.example:8080'),
+                ('did you mean ws://r?', *pieces, 'r', '--address', address),
+                ('no path, query or user', 'uplink', 'add', 'ws://user:pw@h'),
+                ('no path, query or user', 'uplink', 'add', 'ws://h/path'),
+                ('"xyz" is no address', *pieces, 'ws://r', '--address', 'xyz'),
+                ('"xyz" is no code id', *pieces, 'ws://r', '--address', address, '--code-id', 'xyz'),
+                ('at least 6 characters', 'invite', '--code', 'abc')):
+            if args[0] == 'invite':
+                self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
+            self.assertIn(text, self.error(*args, word='badRequest', status=2))
+        # Before a guess is spent: nobody is dialed.
+        self.assertIn('at least 6 characters',
+                      self.error('pair', '--address', address, '--code', 'ABCDE', '--uplink', 'ws://127.0.0.1:1',
+                                 word='badRequest', status=2))
+
+    def test_a_refused_connection_is_told_in_words(self):
+        address = self.doc('host', 'list')[0]['address']
+        message = self.error('pair', '--address', address, '--code', 'ABCDEF', '--uplink', 'ws://127.0.0.1:1',
+                             word='unreachable')
+        self.assertEqual(message, 'ws://127.0.0.1:1: connection refused: is link-relay running there?')
 
     def test_uplinks(self):
         added = self.doc('uplink', 'add', 'ws://127.0.0.1:1/')
@@ -207,10 +258,10 @@ class WithAgent(Case):
         self.assertTrue(made['uri'].startswith(f'link:{address}?code={made["code"]}&id={made["codeId"]}&relay='))
         own = self.doc('invite', '--no-id', '--code', '-', stdin='MixedCase7\n')
         self.assertEqual((own['code'], own['codeId']), ('MixedCase7', None))
-        self.error('invite', '--code', 'short', word='badRequest')
+        self.error('invite', '--code', 'short', word='badRequest', status=2)
         self.error('invite', '--code', '-', word='input', stdin='\n')
         for ttl in ('8d', '50d'):  # 50 days are more milliseconds than 32 bits hold
-            self.error('invite', '--ttl', ttl, word='badRequest')
+            self.assertIn('at most 7 d', self.error('invite', '--ttl', ttl, word='usage', status=2))
         ids = [i['codeId'] for i in self.doc('invitations')]
         self.assertEqual(sorted(ids, key=str), sorted([made['codeId'], None], key=str))
         self.assertIn(made['codeId'], self.ctl('invitations')[0])
@@ -245,7 +296,9 @@ class WithAgent(Case):
                                  text=True)
         self.addCleanup(self.reap_plain, first)
         self.assertEqual(first.stderr.readline(), 'serving default\n')
-        self.error('serve', '--echo', word='busy')
+        self.assertIn('another application takes the requests and events of host default',
+                      self.error('serve', '--echo', word='busy'))
+        self.assertIn('takes the events of host', self.error('listen', '--host', 'default', word='busy'))
         first.terminate()
         self.assertEqual(first.wait(WAIT_SEC), 0)
 
