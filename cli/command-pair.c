@@ -105,6 +105,8 @@ const Verb verb_pair = {
         .help = "URI is the link that `linkctl invite` shows there; - reads it from stdin. Without "
                 "it the\n"
                 "address, the code and a relay are needed.\n",
+        .usage = "(URI | --address ADDRESS --code CODE [--code-id ID] --uplink URL...) [--name "
+                 "NAME]",
         .args = {{.name = "URI", .optional = true}},
         .options =
                 {{.name = "name", .value = "NAME", .help = "what the other machine is called here"},

@@ -30,6 +30,17 @@ static int usage(const Parser *p, const char *what, const char *word)
         return -EINVAL;
 }
 
+int options_no_such_verb(const Cli *cli, const char *name)
+{
+        int n = 0;
+        const char *meant = verb_suggest(name, &n);
+
+        (void)output_usage(cli, "there is no such verb: %s%s%.*s%s", name,
+                           meant ? "; did you mean " : "", n, meant ? meant : "",
+                           meant ? "?" : ""); /* the status is known */
+        return -EINVAL;
+}
+
 static int take_argument(Parser *p, const char *word)
 {
         const VerbArg *a = &p->cli->verb->args[p->n_args];
@@ -58,7 +69,7 @@ static int take_word(Parser *p, const char *word)
                 return usage(p, "there is no such verb", word);
         v = verb_find(name);
         if (!v)
-                return usage(p, "there is no such verb", name);
+                return options_no_such_verb(p->cli, name);
         p->cli->verb = v;
         return 0;
 }
@@ -154,6 +165,10 @@ static int check(const Parser *p)
 {
         const Cli *cli = p->cli;
 
+        if (p->group && !cli->verb && !cli->json) {
+                verb_print_group_help(stderr, p->group);
+                return -EINVAL;
+        }
         if (p->group && !cli->verb)
                 return usage(p, "a verb is missing after", p->group);
         if (!cli->verb)
@@ -172,7 +187,7 @@ static int print_help(const Parser *p)
         else if (p->cli->verb)
                 verb_print_help(p->cli->verb);
         else if (p->group)
-                verb_print_group_help(p->group);
+                verb_print_group_help(stdout, p->group);
         else
                 verb_print_overview(stdout);
         return OPTIONS_HELP;

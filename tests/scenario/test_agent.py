@@ -69,8 +69,9 @@ class Story(World):
 class Causes(World):
     """What people are told when it does not go."""
 
-    def silent(self, answer, tls=None):
-        """A server that is no relay: it answers the first bytes so, and closes. Its port."""
+    def silent(self, answer, tls=None, wait=False):
+        """A server that is no relay: it answers the first bytes so, and closes (wait: when the other end
+        has). Its port."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
 
@@ -87,6 +88,8 @@ class Causes(World):
                         else:
                             end.recv(4096)
                             end.sendall(answer)
+                            while wait and end.recv(4096):
+                                pass
                     except OSError:
                         pass
         threading.Thread(target=serve, daemon=True).start()
@@ -137,6 +140,17 @@ class Causes(World):
         self.assertEqual(json.loads(told.err)["message"],
                          "home: the host has revoked this machine's credential; remove the peer (linkctl peer "
                          "remove home) or pair again")
+
+    def test_uplink_add_tells_that_it_is_registered(self):
+        agent, relay = self.agent("home"), self.relay()
+        self.assertEqual(agent.ctl("uplink", "add", relay.url),
+                         f"added relay {relay.url} to host default\nregistered\n")
+        agent.ctl("uplink", "remove", relay.url)
+        added = agent.json("uplink", "add", relay.url)
+        self.assertEqual(added, {"url": relay.url, "host": "default", "state": "registered"})
+        silent = self.silent(b"", wait=True)
+        self.assertIn("not yet registered: the relay has not answered yet; linkd keeps trying\n",
+                      agent.ctl("uplink", "add", f"ws://127.0.0.1:{silent}"))
 
     def test_a_host_without_a_relay_is_a_problem(self):
         agent, relay = self.agent("home"), self.relay()

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 from case import LINKCTL, Case, environment
-from fake_agent import WAIT_SEC
+from fake_agent import WAIT_SEC, FakeAgent
 
 LINKD, MANPAGE = (os.path.abspath(p) for p in sys.argv[2:4])
 
@@ -30,7 +31,7 @@ class Usage(Case):
         self.assertEqual(sorted(found), sorted(
             ['status', 'host list', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
              'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'call', 'send', 'listen', 'serve',
-             'completion']))
+             'completion', 'help']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
             for line in text.splitlines():
@@ -38,7 +39,11 @@ class Usage(Case):
         for group in ('host', 'uplink', 'peer'):
             out, _ = self.run_ctl(group, '--help')
             self.assertIn(f'linkctl {group} VERB', out)
+            self.assertEqual(self.run_ctl('help', group)[0], out)
         self.assertEqual(self.run_ctl('-h')[0], self.run_ctl('--help')[0])
+        self.assertEqual(self.run_ctl('help')[0], self.run_ctl('--help')[0])
+        for name in ('uplink add', 'serve'):
+            self.assertEqual(self.run_ctl('help', *name.split())[0], found[name])
         self.assertRegex(self.run_ctl('--version')[0], r'^linkctl \d+\.\d+\.\d+\n$')
 
     def test_man_page_is_complete(self):
@@ -48,6 +53,30 @@ class Usage(Case):
             self.assertRegex(page, rf'(?m)^\.It Cm {name}\b', name)
             for option in re.findall(r'(?m)^  --([a-z-]+)', text):
                 self.assertIn(f'Fl Fl {option}', page)
+
+    def test_alternatives(self):
+        for name, usage in (
+                ('serve', '[HOST] (--echo | --exec COMMAND [--timeout TIME] [--parallel N])'),
+                ('listen', '(PEER | --host HOST)'),
+                ('pair', '(URI | --address ADDRESS --code CODE [--code-id ID] --uplink URL...) [--name NAME]')):
+            self.assertEqual(self.run_ctl(name, '--help')[0].splitlines()[0], f'Usage: linkctl {name} {usage}')
+        self.assertIn('listen --host', self.run_ctl('serve', '--help')[0])
+
+    def test_a_slip_is_understood(self):
+        for meant, *args in (('status', 'stats'), ('uplink add', 'uplink', 'ad'), ('uplink', 'uplnk', 'add'),
+                             ('devices', 'device'), ('pair', 'pairr')):
+            _, err = self.run_ctl(*args, status=2)
+            self.assertIn(f'; did you mean {meant}?', err)
+        self.assertIn('did you mean status?', self.run_ctl('help', 'stats', status=2)[1])
+        for args in (['nothing'], ['x'], ['__name'], [40 * 'x']):
+            self.assertNotIn('did you mean', self.run_ctl(*args, status=2)[1])
+
+    def test_a_group_alone_lists_its_verbs(self):
+        out, err = self.run_ctl('uplink', status=2)
+        self.assertEqual(out, '')
+        for name in ('uplink add', 'uplink remove', 'uplink list'):
+            self.assertRegex(err, rf'(?m)^  {name} ')
+        self.json_error('uplink', status=2, word='usage')
 
     def test_wrong_usage(self):
         for args in ([], ['nothing'], ['status', 'extra'], ['status', '--nothing'], ['uplink'], ['uplink', 'x'],
@@ -89,15 +118,49 @@ class Usage(Case):
             pass  # a file where nobody listens
         self.json_error('status', '--socket', path, word='noAgent')
 
+    def test_an_agent_that_is_just_starting_is_waited_for(self):
+        for attempt in range(10):  # this machine may stop us for longer than linkctl waits
+            directory = self.path(str(attempt))
+            os.mkdir(directory)
+            agent = None
+            p = subprocess.Popen([LINKCTL, '--socket', os.path.join(directory, 'agent.sock'), 'peers'],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            try:
+                waited = self.wait_asleep(p)
+                agent = FakeAgent(directory)
+                agent.listener.settimeout(2)
+                agent.accept().answer_call('peers', '{"peers":[]}')
+            except TimeoutError:
+                continue  # it was too late
+            finally:
+                out, err = p.communicate(timeout=WAIT_SEC)
+                if agent:
+                    agent.close()
+            self.assertTrue(waited)
+            self.assertEqual((p.returncode, err), (0, ''), out)
+            return
+        self.fail('it does not wait')
+
+    def wait_asleep(self, p):
+        """Until it sleeps between two tries; False: it ended."""
+        end = time.monotonic() + WAIT_SEC
+        while p.poll() is None and time.monotonic() < end:
+            with open(f'/proc/{p.pid}/stat', encoding='ascii') as f:
+                if f.read().rpartition(') ')[2][0] == 'S':
+                    return True
+        return False
+
     def test_stdout_is_full(self):
         with open('/dev/full', 'w', encoding='utf-8') as full:
             _, err = self.run_ctl('--help', status=1, stdout=full)
         self.assertIn('No space left', err)
         r, w = os.pipe()
         os.close(r)
-        _, err = self.run_ctl('--help', status=1, stdout=w)
+        # As `| head` leaves it: quietly.
+        for args in (['--help'], ['completion', 'zsh']):
+            self.assertEqual(self.run_ctl(*args, status=1, stdout=w)[1], '')
+        self.assertIn('Broken pipe', self.run_ctl('--help', '--json', status=1, stdout=w)[1])
         os.close(w)
-        self.assertIn('Broken pipe', err)
 
 
 class Completion(Case):
@@ -241,7 +304,12 @@ class WithAgent(Case):
     def test_uplinks(self):
         added = self.doc('uplink', 'add', 'ws://127.0.0.1:1/')
         self.assertEqual((added['url'], added['host']), ('ws://127.0.0.1:1', 'default'))
+        self.assertEqual((added['state'], added['cause']),
+                         ('waiting', 'connection refused: is link-relay running there?'))
         self.error('uplink', 'add', 'ws://127.0.0.1:1', word='exists')
+        self.assertIn('not yet registered: connection refused: is link-relay running there?; linkd keeps trying\n',
+                      self.ctl('uplink', 'add', 'ws://127.0.0.1:2')[0])
+        self.ctl('uplink', 'remove', 'ws://127.0.0.1:2')
         listed = self.doc('uplink', 'list')
         self.assertEqual([u['url'] for u in listed], ['ws://127.0.0.1:1'])
         self.assertIn(listed[0]['state'], ('connecting', 'waiting'))
@@ -271,7 +339,9 @@ class WithAgent(Case):
 
     def test_invite_for_people(self):
         self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
-        out, _ = self.ctl('invite')
+        out, err = self.ctl('invite')
+        self.assertRegex(err, r'warning: no relay has registered host default yet \(ws://127.0.0.1:1: connection refused.*'
+                              'nobody can pair until one has')
         lines = out.splitlines()
         qr = [line for line in lines if line and set(line) <= set('█▀▄ ')]
         self.assertEqual(len({len(line) for line in qr}), 1)
