@@ -15,7 +15,7 @@ typedef enum Spake2Role { SPAKE2_CLIENT, SPAKE2_HOST } Spake2Role; /* A with M, 
 
 typedef enum Spake2Verdict {
         SPAKE2_REDRAW = 1,    /* the random bytes or the password give 0 */
-        SPAKE2_BAD_POINT = 2, /* not on the curve, the identity, or K is the identity */
+        SPAKE2_BAD_POINT = 2, /* not on the curve, or the identity */
         SPAKE2_MISMATCH = 3,  /* the confirmation does not verify: another password */
 } Spake2Verdict;
 

@@ -248,7 +248,7 @@ static void on_relaying(Connector *c)
                 return;
         }
         set_state(c, CONNECTOR_HANDSHAKE);
-        ws_set_message_max(c->ws, LINK_MESSAGE_MAX);
+        ws_set_message_max(c->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
         step(c, handshake_client_start(c->handshake, uv_now(c->agent->loop)));
 }
 

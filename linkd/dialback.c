@@ -264,7 +264,7 @@ static void begin_handshake(Dialback *d)
         int r;
 
         set_state(d, DIALBACK_HANDSHAKE);
-        ws_set_message_max(d->ws, LINK_MESSAGE_MAX);
+        ws_set_message_max(d->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
         randombytes_buf(random, sizeof(random));
         do { /* a key id whose text does not begin with '-', which would look like an option */
                 randombytes_buf(welcome, sizeof(welcome));

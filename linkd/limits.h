@@ -19,10 +19,12 @@ enum {
         INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
-        CONNECT_MSEC = 8000,        /* name, TCP, TLS and upgrade together */
-        LWS_TIMEOUT_SEC = 60,       /* libwebsockets' own: never the first to fire */
-        CONTROL_STEP_MSEC = 8000,   /* register, resolve, relay, accept: each answer */
-        PING_INTERVAL_MSEC = 20000, /* control sockets: finds a dead path within 25 s */
+        CONNECT_MSEC = 8000,          /* name, TCP, TLS and upgrade together */
+        LWS_TIMEOUT_SEC = 60,         /* libwebsockets' own: never the first to fire */
+        HANDSHAKE_MESSAGE_MAX = 1024, /* bytes of a frame of a handshake: the longest has 380. Who
+                                         only knows an address is not kept 16 MiB for */
+        CONTROL_STEP_MSEC = 8000,     /* register, resolve, relay, accept: each answer */
+        PING_INTERVAL_MSEC = 20000,   /* control sockets: finds a dead path within 25 s */
         PING_DEADLINE_MSEC = 5000,
         TCP_IDLE_SEC =
                 20, /* session sockets are not pinged: TCP's probes, dead after 20 + 3 * 5 s */

@@ -166,6 +166,8 @@ static Ws *release(Ws *w, bool flush, unsigned code)
         w->owned = false;
         if (w->resolving)
                 (void)uv_cancel((uv_req_t *)&w->resolver); /* too late is fine: on_resolved looks */
+        if (w->state == WS_OPEN && w->wsi && w->finish)
+                return NULL; /* it ends already: see refuse_message */
         if (w->state == WS_OPEN && w->wsi) {
                 if (!flush)
                         queue_clear(w);
@@ -271,6 +273,26 @@ static int on_established(Ws *w)
         return 0;
 }
 
+/* A message over the limit: closes 1009 and tells the owner. Never by a -1 to libwebsockets out of
+ * this callback: version 4.1 then sends the close frame and reads on, past the end of its buffer.
+ */
+static void refuse_message(Ws *w)
+{
+        const WsHandler *handler = w->handler;
+
+        w->handler = NULL; /* what still comes is nobody's */
+        buf_done_wipe(&w->rx);
+        queue_clear(w);
+        w->finish = true;
+        w->finish_code = LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE;
+        if (w->ping_timer)
+                timer_stop(w->ping_timer);
+        timer_start(w->timer, FLUSH_MSEC);
+        if (lws_callback_on_writable(w->wsi) < 0)
+                kill_wsi(w);
+        handler->on_closed(w->userdata, 0, "a message over the limit");
+}
+
 static int on_receive(Ws *w, uint8_t *data, size_t len)
 {
         bool first = lws_is_first_fragment(w->wsi);
@@ -280,9 +302,10 @@ static int on_receive(Ws *w, uint8_t *data, size_t len)
         w->heard = true;
         if (!w->handler)
                 return 0; /* an orphan flushes; what still comes is nobody's */
-        if (w->rx.len + len > w->message_max) {
-                lws_close_reason(w->wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
-                return -1;
+        if (lws_remaining_packet_payload(w->wsi) > w->message_max ||
+            w->rx.len + len + lws_remaining_packet_payload(w->wsi) > w->message_max) {
+                refuse_message(w);
+                return 0;
         }
         if (first && last && w->rx.len == 0) {
                 w->handler->on_message(w->userdata, text, data, len);

@@ -2,6 +2,7 @@
 """The main job with the real programs over loopback: relays, agents, linkctl."""
 
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -19,6 +20,7 @@ from agentkit import Failed, World  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+from linkv1 import client, codec, header, spake2, ws  # noqa: E402
 from linkv1 import relay as v1_relay  # noqa: E402
 
 
@@ -227,6 +229,30 @@ class Pairing(World):
         self.assertEqual(self.home.json("devices"), [])
         self.assertEqual([i["codeId"] for i in self.home.json("invitations")], [other["codeId"]])
         self.pair(other["code"], other["codeId"])
+
+    def test_a_share_without_a_scalar_is_no_oracle(self):
+        """pA = w'M: K is the identity if w' is right. The host must answer as ever, and count it."""
+        invitation = self.home.json("invite")
+        head = header.Header(header.PAIR, code_id=codec.unb64u(invitation["codeId"])).encode()
+
+        async def guess(code):
+            socket, _ = await client.splice(self.r.url, self.address)
+            try:
+                await socket.send(head)
+                await socket.send(spake2.encode_point(
+                    spake2.multiply(spake2.password_scalar(code), spake2.M)))
+                _, share = await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                await socket.send(bytes(32))
+                with contextlib.suppress(ws.Closed):
+                    await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)
+                return len(share)
+            finally:
+                socket.abort()
+
+        self.assertEqual(asyncio.run(guess("WRONG2")), 65)
+        self.assertEqual(asyncio.run(guess(invitation["code"])), 65)
+        self.assertEqual(self.home.json("invitations")[0]["failures"], 2)
+        self.assertEqual(self.home.json("devices"), [])
 
     def test_codes_are_taken_as_typed(self):
         self.home.json("invite", "--no-id", "--code", "Zwölf Boxkämpfer")
