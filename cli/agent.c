@@ -72,6 +72,19 @@ int agent_lost(const Cli *cli, const linkipc *l)
                             linkipc_get_path(l), why[0] ? ": " : "", why);
 }
 
+int agent_unserved(const Cli *cli, const char *topic, const char *json)
+{
+        _cleanup_json_ json_t *info =
+                strcmp(topic, "unserved") == 0 ? json_loads(json, 0, NULL) : NULL;
+        const char *host = json_string_value(json_object_get(info, "host"));
+        const char *word = json_string_value(json_object_get(info, "word"));
+        const char *message = json_string_value(json_object_get(info, "message"));
+
+        if (!host || !word || !message)
+                return -1;
+        return output_error(cli, word, "%s: %s", host, message);
+}
+
 /* ---- connecting ---- */
 
 uint64_t agent_clock_msec(void)

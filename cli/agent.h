@@ -44,6 +44,10 @@ int agent_told(const Cli *cli, int error, const char *word, const char *message,
 /* The connection has ended under a verb that wanted to go on. Returns EXIT_FAILED. */
 int agent_lost(const Cli *cli, const linkipc *l);
 
+/* For the notify handler of a verb that serves a host. -1: this is about something else;
+ * EXIT_FAILED: the host is not served any more, which has been told. */
+int agent_unserved(const Cli *cli, const char *topic, const char *json);
+
 /* Calls a method with params, which are taken over (NULL: they could not be made for want of
  * memory). *ret (may be NULL): the answer, an object. EXIT_OK, or EXIT_FAILED after telling. */
 int agent_call(const Cli *cli, const char *method, json_t *params, json_t **ret);

@@ -100,6 +100,10 @@ static int run_names(Cli *cli)
                         puts(shells[i].name);
                 return EXIT_OK;
         }
+        if (strcmp(cli->args[0], verb_kind_name(KIND_SWITCH)) == 0) {
+                puts("enable\ndisable");
+                return EXIT_OK;
+        }
         for (size_t i = 0; i < ELEMENTSOF(sources); i++) {
                 if (strcmp(cli->args[0], verb_kind_name(sources[i].kind)) != 0)
                         continue;

@@ -7,7 +7,8 @@ static int run_devices(Cli *cli)
         static const Field fields[] = {
                 {"KEY ID", "keyId"},      {"LABEL", "label"},          {"HOST", "host"},
                 {"CREATED", "createdAt"}, {"LAST SEEN", "lastSeenAt"}, {"CONNECTED", "connected"},
-                {"INVITATION", "codeId"}};
+                {"INVITATION", "codeId"}, {"EXPIRES", "expiresAt"},
+        };
 
         return agent_print_list(cli, "devices", json_pack("{s:s?}", "host", cli->args[0]),
                                 "devices", fields, ELEMENTSOF(fields),

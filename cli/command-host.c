@@ -1,6 +1,96 @@
-/* linkctl host list; linkctl uplink add, remove, list */
+/* linkctl host add, remove, list, show; linkctl uplink add, remove, list */
 #include "agent.h"
 #include "options.h"
+
+static const json_t *find_host(const json_t *list, const char *name)
+{
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                const json_t *host = json_array_get(list, i);
+                const char *text = json_string_value(json_object_get(host, "name"));
+                if (text && strcmp(text, name) == 0)
+                        return host;
+        }
+        return NULL;
+}
+
+static int run_host_show(Cli *cli)
+{
+        static const Field fields[] = {{"name", "name"},         {"address", "address"},
+                                       {"created", "createdAt"}, {"devices", "devices"},
+                                       {"sessions", "sessions"}, {"invitations", "invitations"},
+                                       {"served", "served"},     {"recovery", "recovery"}};
+        static const Field uplinks[] = {
+                {"RELAY", "url"}, {"STATE", "state"}, {"SINCE", "since"}, {"CAUSE", "cause"}};
+        const char *name = cli->args[0] ? cli->args[0] : "default";
+        _cleanup_json_ json_t *answer = NULL;
+        const json_t *host;
+        int r = agent_call(cli, "host.list", json_object(), &answer);
+
+        if (r != EXIT_OK)
+                return r;
+        host = find_host(json_object_get(answer, "hosts"), name);
+        if (!host)
+                return output_error(cli, "noSuchHost",
+                                    "there is no host %s; see `linkctl host list`", name);
+        if (cli->json)
+                return output_json(cli, host);
+        r = output_record(cli, host, fields, ELEMENTSOF(fields), "");
+        if (r == EXIT_OK)
+                r = output_table(cli, json_object_get(host, "uplinks"), uplinks,
+                                 ELEMENTSOF(uplinks), "");
+        return r;
+}
+
+const Verb verb_host_show = {
+        .name = "host show",
+        .summary = "Shows all about one identity",
+        .args = {{.name = "NAME", .kind = KIND_HOST, .optional = true}},
+        .run = run_host_show,
+};
+
+static int run_host_add(Cli *cli)
+{
+        static const Field fields[] = {{"name", "name"}, {"address", "address"}};
+        _cleanup_json_ json_t *answer = NULL;
+        int r = agent_call(cli, "host.add", json_pack("{s:s}", "name", cli->args[0]), &answer);
+
+        if (r != EXIT_OK)
+                return r;
+        return cli->json ? output_json(cli, answer)
+                         : output_record(cli, answer, fields, ELEMENTSOF(fields), "");
+}
+
+const Verb verb_host_add = {
+        .name = "host add",
+        .summary = "Makes another identity by which others can reach this machine",
+        .help = "It has an address, relays, devices and invitations of its own: add a relay by\n"
+                "`linkctl uplink add URL --host NAME`.\n",
+        .args = {{.name = "NAME"}},
+        .run = run_host_add,
+};
+
+static int run_host_remove(Cli *cli)
+{
+        static const Field fields[] = {{"devices", "devices"}, {"sessions ended", "sessionsEnded"}};
+        _cleanup_json_ json_t *answer = NULL;
+        int r = agent_call(cli, "host.remove", json_pack("{s:s}", "name", cli->args[0]), &answer);
+
+        if (r != EXIT_OK)
+                return r;
+        if (cli->json)
+                return output_json(cli, answer);
+        puts("Removed.");
+        return output_record(cli, answer, fields, ELEMENTSOF(fields), "  ");
+}
+
+const Verb verb_host_remove = {
+        .name = "host remove",
+        .summary = "Removes an identity for good, with its devices and live sessions",
+        .help = "Its address never comes back: who was paired with it must pair anew. The last\n"
+                "identity cannot be removed.\n",
+        .args = {{.name = "NAME", .kind = KIND_HOST}},
+        .run = run_host_remove,
+};
 
 static int run_host_list(Cli *cli)
 {

@@ -74,30 +74,38 @@ static int warn_unregistered(const Cli *cli, const char *host)
         return r;
 }
 
+/* Unless it was not given. *params is NULL when there is no memory, also after this. */
+static void add_seconds(json_t **params, const char *name, uint64_t msec)
+{
+        if (!*params || !msec ||
+            json_object_set_new(*params, name, json_integer((json_int_t)(msec / 1000))) == 0)
+                return;
+        json_decref(*params);
+        *params = NULL;
+}
+
 static int run_invite(Cli *cli)
 {
         _cleanup_(bytes_done) Bytes code = {};
         _cleanup_json_ json_t *invitation = NULL;
         const char *given = options_get(cli, "code");
-        uint64_t ttl_msec = 0;
+        uint64_t ttl_msec = 0, device_msec = 0;
         json_t *params;
         int r = options_get_duration(cli, "ttl", INVITE_TTL_MAX_SEC, &ttl_msec);
 
+        if (r == EXIT_OK)
+                r = options_get_duration(cli, "device-ttl", DURATION_MAX_SEC, &device_msec);
         if (r == EXIT_OK && given)
                 r = input_read_secret(cli, given, "the code", &code);
         if (r != EXIT_OK)
                 return r;
-        if (ttl_msec % 1000 != 0)
-                return output_usage(cli, "--ttl must be whole seconds");
+        if (ttl_msec % 1000 != 0 || device_msec % 1000 != 0)
+                return output_usage(cli, "--ttl and --device-ttl must be whole seconds");
         params = json_pack("{s:s?, s:s?, s:s?, s:b}", "host", cli->args[0], "label",
                            options_get(cli, "label"), "code", code.p, "noId",
                            options_has(cli, "no-id"));
-        if (params && ttl_msec &&
-            json_object_set_new(params, "ttlSec", json_integer((json_int_t)(ttl_msec / 1000))) <
-                    0) {
-                json_decref(params);
-                params = NULL;
-        }
+        add_seconds(&params, "ttlSec", ttl_msec);
+        add_seconds(&params, "deviceTtlSec", device_msec);
         r = agent_call(cli, "invite", params, &invitation);
         if (r != EXIT_OK)
                 return r;
@@ -116,6 +124,10 @@ const Verb verb_invite = {
         .options = {{.name = "ttl",
                      .value = "TIME",
                      .help = "how long it stays open: 15m (default), 90s, 2h, 1d; at most 7d"},
+                    {.name = "device-ttl",
+                     .value = "TIME",
+                     .help = "how long the new device is let in: 30d, at most 366d (default: for "
+                             "good)"},
                     {.name = "label",
                      .value = "NAME",
                      .help = "what the new device is called here"},
@@ -131,9 +143,13 @@ const Verb verb_invite = {
 
 static int run_invitations(Cli *cli)
 {
-        static const Field fields[] = {
-                {"CODE ID", "codeId"},    {"LABEL", "label"},          {"HOST", "host"},
-                {"EXPIRES", "expiresAt"}, {"WRONG TRIES", "failures"}, {"IN FLIGHT", "inFlight"}};
+        static const Field fields[] = {{"CODE ID", "codeId"},
+                                       {"LABEL", "label"},
+                                       {"HOST", "host"},
+                                       {"EXPIRES", "expiresAt"},
+                                       {"DEVICE SECONDS", "deviceTtlSec"},
+                                       {"WRONG TRIES", "failures"},
+                                       {"IN FLIGHT", "inFlight"}};
 
         return agent_print_list(cli, "invitations", json_pack("{s:s?}", "host", cli->args[0]),
                                 "invitations", fields, ELEMENTSOF(fields),

@@ -6,20 +6,15 @@
  * DATA is the event's text as it came; only line breaks between its tokens become spaces. Without a
  * payload there is no such member. While stdout takes no more, nothing is read from the agent. */
 #include <errno.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include "agent.h"
-#include "bytes.h"
-#include "loop.h"
+#include "lines.h"
 #include "options.h"
 #include "text.h"
 
 typedef struct Listener {
         const Cli *cli;
-        Loop *loop;
-        Bytes line; /* not written yet, from `written` on */
-        size_t written;
+        Lines lines;
         bool connected; /* was told */
         int status;     /* of the process, once it is to end; -1 */
 } Listener;
@@ -85,17 +80,17 @@ static void on_event(linkipc_session *s, const char *data, size_t len, const voi
                      size_t payload_len, void *userdata)
 {
         Listener *me = userdata;
-        int r = add_source(&me->line, s);
+        int r = add_source(&me->lines.text, s);
 
         if (r == 0)
-                r = add_data(&me->line, data, len);
+                r = add_data(&me->lines.text, data, len);
         if (r == 0 && payload)
-                r = add_payload(&me->line, payload, payload_len);
+                r = add_payload(&me->lines.text, payload, payload_len);
         if (r == 0)
-                r = add_text(&me->line, "}\n");
+                r = add_text(&me->lines.text, "}\n");
         if (r < 0)
                 me->status = output_no_memory(me->cli);
-        loop_hold(me->loop, true);
+        lines_added(&me->lines);
 }
 
 static void on_state(linkipc_session *s, int state, void *userdata)
@@ -118,6 +113,16 @@ static void on_state(linkipc_session *s, int state, void *userdata)
         }
 }
 
+static void on_notify(linkipc *l, const char *topic, const char *json, size_t len, void *userdata)
+{
+        Listener *me = userdata;
+
+        (void)l; /* known already */
+        (void)len;
+        if (me->status < 0)
+                me->status = agent_unserved(me->cli, topic, json);
+}
+
 static void on_served(linkipc *l, const linkipc_result *result, void *userdata)
 {
         Listener *me = userdata;
@@ -131,43 +136,13 @@ static void on_served(linkipc *l, const linkipc_result *result, void *userdata)
                 output_progress("listening on %s", host);
 }
 
-/* Writes what stdout takes without waiting. EXIT_OK, or EXIT_FAILED after telling. */
-static int write_some(Listener *me, short events)
-{
-        size_t left = me->line.n - me->written;
-        ssize_t n;
-
-        if (left == 0 && !(events & (POLLERR | POLLHUP | POLLNVAL)))
-                return EXIT_OK;
-        if (left == 0) /* nobody will read what comes */
-                return output_error(me->cli, "output", "cannot write to standard output: %s",
-                                    strerror(EPIPE));
-        if (!events)
-                return EXIT_OK;
-        n = write(STDOUT_FILENO, me->line.p + me->written, MIN(left, (size_t)QUEUED_LINE_BYTES));
-        if (n < 0)
-                return errno == EAGAIN || errno == EINTR
-                               ? EXIT_OK
-                               : output_error(me->cli, "output",
-                                              "cannot write to standard output: %s",
-                                              strerror(errno));
-        me->written += (size_t)n;
-        if (me->written == me->line.n) {
-                bytes_done(&me->line);
-                me->written = 0;
-                loop_hold(me->loop, false);
-        }
-        return EXIT_OK;
-}
-
 static int listen_on(Listener *me, linkipc *l)
 {
         while (me->status < 0) {
-                size_t index;
-                int r = loop_watch(me->loop, STDOUT_FILENO, me->line.n ? POLLOUT : 0, &index);
+                int r = lines_watch(&me->lines);
 
                 if (r == 0)
-                        r = loop_run(me->loop);
+                        r = loop_run(me->lines.loop);
                 if (r == LOOP_STOP)
                         return EXIT_OK;
                 if (r == LOOP_LOST)
@@ -175,7 +150,7 @@ static int listen_on(Listener *me, linkipc *l)
                 if (r < 0)
                         return output_error(me->cli, "internal", "cannot wait for events: %s",
                                             strerror(-r));
-                if (me->status < 0 && write_some(me, loop_events(me->loop, index)) != EXIT_OK)
+                if (me->status < 0 && lines_write(&me->lines) != EXIT_OK)
                         return EXIT_FAILED;
         }
         return me->status;
@@ -184,13 +159,14 @@ static int listen_on(Listener *me, linkipc *l)
 static int start(Listener *me, linkipc *l, linkipc_session **ret)
 {
         const char *host = options_get(me->cli, "host");
-        int r = loop_new(&me->loop, l);
+        int r = loop_new(&me->lines.loop, l);
 
         if (r < 0)
                 return output_error(me->cli, "internal", "cannot watch for signals: %s",
                                     strerror(-r));
         linkipc_on_event(l, on_event, me);
         linkipc_on_state(l, on_state, me);
+        linkipc_on_notify(l, on_notify, me);
         if (host)
                 r = linkipc_serve_async(l, host, LINKIPC_EVENTS, on_served, me, NULL);
         else
@@ -202,7 +178,7 @@ static int run(Cli *cli)
 {
         _cleanup_link_ linkipc *l = NULL;
         _cleanup_session_ linkipc_session *s = NULL;
-        Listener me = {.cli = cli, .status = -1};
+        Listener me = {.cli = cli, .lines.cli = cli, .status = -1};
         int r;
 
         if (!cli->args[0] == !options_has(cli, "host"))
@@ -212,8 +188,8 @@ static int run(Cli *cli)
                 r = start(&me, l, &s);
         if (r == EXIT_OK)
                 r = listen_on(&me, l);
-        bytes_done(&me.line);
-        loop_free(me.loop);
+        lines_done(&me.lines);
+        loop_free(me.lines.loop);
         return r;
 }
 

@@ -7,9 +7,26 @@
 
 static const char *const piece_options[] = {"address", "code", "code-id", "uplink"};
 
+/* A recovery key is good for ever: it must not stand where `ps` shows it. */
+static int check_recovery(const Cli *cli)
+{
+        if (cli->args[0] || options_has(cli, "code"))
+                return output_usage(cli, "a recovery key is not taken from the command line: it is "
+                                         "asked for, or read from stdin or --key-file FILE");
+        if (options_has(cli, "code-id"))
+                return output_usage(cli, "a recovery key has no code id");
+        if (!options_has(cli, "address") || !options_has(cli, "uplink"))
+                return output_usage(cli, "give --address and --uplink with --recovery");
+        return EXIT_OK;
+}
+
 /* An invitation is given as one link or in pieces, not both. */
 static int check_usage(const Cli *cli)
 {
+        if (options_has(cli, "recovery"))
+                return check_recovery(cli);
+        if (options_has(cli, "key-file"))
+                return output_usage(cli, "--key-file belongs to --recovery");
         for (size_t i = 0; i < ELEMENTSOF(piece_options); i++)
                 if (cli->args[0] && options_has(cli, piece_options[i]))
                         return output_usage(cli, "--%s cannot be given beside a link",
@@ -23,29 +40,19 @@ static int check_usage(const Cli *cli)
         return EXIT_OK;
 }
 
-static json_t *uplinks_of(const Cli *cli)
-{
-        json_t *list = json_array();
-
-        for (size_t i = 0; list && i < cli->n_given; i++) {
-                if (strcmp(cli->given[i].option->name, "uplink") != 0)
-                        continue;
-                if (json_array_append_new(list, json_string(cli->given[i].value)) < 0) {
-                        json_decref(list);
-                        return NULL;
-                }
-        }
-        return list;
-}
-
 /* EXIT_OK (*ret may be NULL for want of memory), or what was told. */
 static int make_params(const Cli *cli, json_t **ret)
 {
         _cleanup_(bytes_done) Bytes secret = {};
         const char *name = options_get(cli, "name");
-        bool by_uri = cli->args[0] != NULL;
-        int r = input_read_secret(cli, by_uri ? cli->args[0] : options_get(cli, "code"),
-                                  by_uri ? "the link" : "the code", &secret);
+        bool by_uri = cli->args[0] != NULL, recovery = options_has(cli, "recovery");
+        int r;
+
+        if (recovery)
+                r = input_read_key(cli, options_get(cli, "key-file"), "the recovery key", &secret);
+        else
+                r = input_read_secret(cli, by_uri ? cli->args[0] : options_get(cli, "code"),
+                                      by_uri ? "the link" : "the code", &secret);
 
         if (r == EXIT_OK && by_uri && strncasecmp(secret.p, "link:", strlen("link:")) != 0)
                 r = output_usage(cli,
@@ -55,10 +62,11 @@ static int make_params(const Cli *cli, json_t **ret)
         if (r != EXIT_OK)
                 return r;
         *ret = by_uri ? json_pack("{s:s, s:s?}", "uri", secret.p, "name", name)
-                      : json_pack("{s:s, s:s, s:s?, s:o, s:s?}", "address",
+                      : json_pack("{s:s, s:s, s:s?, s:o, s:s?, s:b}", "address",
                                   options_get(cli, "address"), "code", secret.p, "codeId",
-                                  options_get(cli, "code-id"), "uplinks", uplinks_of(cli), "name",
-                                  name);
+                                  options_get(cli, "code-id"), "uplinks",
+                                  options_get_all(cli, "uplink"), "name", name, "recovery",
+                                  recovery);
         return EXIT_OK;
 }
 
@@ -105,14 +113,21 @@ const Verb verb_pair = {
         .help = "URI is the link that `linkctl invite` shows there; - reads it from stdin. Without "
                 "it the\n"
                 "address, the code and a relay are needed.\n",
-        .usage = "(URI | --address ADDRESS --code CODE [--code-id ID] --uplink URL...) [--name "
-                 "NAME]",
+        .usage = "[--name NAME] (URI |\n"
+                 "         --address ADDRESS --uplink URL... --code CODE [--code-id ID] |\n"
+                 "         --address ADDRESS --uplink URL... --recovery [--key-file FILE])",
         .args = {{.name = "URI", .optional = true}},
         .options =
                 {{.name = "name", .value = "NAME", .help = "what the other machine is called here"},
                  {.name = "address", .value = "ADDRESS", .help = "its address"},
                  {.name = "code", .value = "CODE", .help = "the code; - reads it from stdin"},
                  {.name = "code-id", .value = "ID", .help = "the code id, if one is shown"},
-                 {.name = "uplink", .value = "URL", .help = "a relay of its own", .repeats = true}},
+                 {.name = "uplink", .value = "URL", .help = "a relay of its own", .repeats = true},
+                 {.name = "recovery",
+                  .help = "by the host's recovery key, which is asked for or read from stdin"},
+                 {.name = "key-file",
+                  .value = "FILE",
+                  .help = "where the recovery key is, else stdin",
+                  .kind = KIND_FILE}},
         .run = run,
 };

@@ -66,6 +66,16 @@ static void on_state(linkipc_session *s, int state, void *userdata)
                 outbox_on_closed(&me->outbox, s);
 }
 
+static void on_notify(linkipc *l, const char *topic, const char *json, size_t len, void *userdata)
+{
+        Server *me = userdata;
+
+        (void)l; /* known already */
+        (void)len;
+        if (me->status < 0)
+                me->status = agent_unserved(me->cli, topic, json);
+}
+
 static void on_served(linkipc *l, const linkipc_result *result, void *userdata)
 {
         Server *me = userdata;
@@ -124,6 +134,7 @@ static int start(Server *me, Loop **ret)
         linkipc_on_event(me->link, on_event, me);
         linkipc_on_writable(me->link, on_writable, me);
         linkipc_on_state(me->link, on_state, me);
+        linkipc_on_notify(me->link, on_notify, me);
         r = linkipc_serve_async(me->link, me->host, roles, on_served, me, NULL);
         return r < 0 ? agent_failed(me->cli, me->link, r, me->host) : EXIT_OK;
 }

@@ -53,6 +53,54 @@ int input_read(const Cli *cli, const char *path, size_t max, const char *what, B
         return tell(cli, r, max, what, path);
 }
 
+static int check_secret(const Cli *cli, const char *what, Bytes *b)
+{
+        if (b->n == 0)
+                return output_error(cli, "input", "%s is empty", what);
+        if (strlen(b->p) != b->n || !text_is_utf8(b->p, b->n))
+                return output_error(cli, "input", "%s is not UTF-8 text", what);
+        return EXIT_OK;
+}
+
+static void cut_line_end(Bytes *b)
+{
+        while (b->n > 0 && strchr("\r\n", b->p[b->n - 1]))
+                b->p[--b->n] = '\0';
+}
+
+/* From the terminal, not shown. */
+static int ask(const char *what, Bytes *ret)
+{
+        char prompt[128], *text;
+        int r;
+
+        (void)snprintf(prompt, sizeof(prompt), "%s: ", what); /* cut is fine */
+        text = getpass(prompt);
+        if (!text)
+                return -errno;
+        r = bytes_add(ret, text, strlen(text), SECRET_MAX_BYTES);
+        explicit_bzero(text, strlen(text));
+        return r;
+}
+
+int input_read_key(const Cli *cli, const char *file, const char *what, Bytes *ret)
+{
+        bool is_stdin = !file || strcmp(file, "-") == 0;
+        int r;
+
+        if (!is_stdin)
+                r = input_read(cli, file, SECRET_MAX_BYTES, what, ret);
+        else
+                r = tell(cli,
+                         isatty(STDIN_FILENO) ? ask(what, ret)
+                                              : read_all(STDIN_FILENO, SECRET_MAX_BYTES, '\n', ret),
+                         SECRET_MAX_BYTES, what, "-");
+        if (r != EXIT_OK)
+                return r;
+        cut_line_end(ret);
+        return check_secret(cli, what, ret);
+}
+
 int input_read_secret(const Cli *cli, const char *text, const char *what, Bytes *ret)
 {
         bool is_stdin = strcmp(text, "-") == 0;
@@ -65,15 +113,11 @@ int input_read_secret(const Cli *cli, const char *text, const char *what, Bytes 
         r = tell(cli, r, SECRET_MAX_BYTES, what, is_stdin ? "-" : "the command line");
         if (r != EXIT_OK)
                 return r;
-        while (is_stdin && ret->n > 0 && strchr("\r\n", ret->p[ret->n - 1]))
-                ret->p[--ret->n] = '\0';
-        if (ret->n == 0 && !is_stdin)
+        if (is_stdin)
+                cut_line_end(ret);
+        else if (ret->n == 0)
                 return output_usage(cli, "%s is empty", what);
-        if (ret->n == 0)
-                return output_error(cli, "input", "%s is empty", what);
-        if (strlen(ret->p) != ret->n || !text_is_utf8(ret->p, ret->n))
-                return output_error(cli, "input", "%s is not UTF-8 text", what);
-        return EXIT_OK;
+        return check_secret(cli, what, ret);
 }
 
 int input_read_json(const Cli *cli, const char *text, Bytes *ret)

@@ -5,6 +5,7 @@ enum {
         OPTIONS_GIVEN_MAX = 32,    /* on one command line: eight relays, and each other option */
         SUGGEST_MAX_BYTES = 32,    /* of a verb that may have been meant: twice the longest */
         SUGGEST_DISTANCE_MAX = 2,  /* characters of difference: a slip or two */
+        HELP_COLUMNS = 100,        /* of a line of help, wider terminals aside */
         SOCKET_PATH_MAX = 108,     /* bytes: sun_path of unix(7) */
         TEXT_MAX_BYTES = 16777216, /* of JSON or of a payload: what one message carries */
         SECRET_MAX_BYTES = 4096,   /* a code or an invitation URI on stdin: an URI names 8 relays */

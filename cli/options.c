@@ -161,6 +161,18 @@ static int take_all(Parser *p)
         return r;
 }
 
+/* An argument that may be left out and stands ahead of one that may not. */
+static void skip_optional(Parser *p)
+{
+        const VerbArg *a = p->cli->verb ? p->cli->verb->args : NULL;
+
+        if (!a || p->n_args != 1 || !a[0].optional || !a[1].name || a[1].optional)
+                return;
+        p->cli->args[1] = p->cli->args[0];
+        p->cli->args[0] = NULL;
+        p->n_args = 2;
+}
+
 static int check(const Parser *p)
 {
         const Cli *cli = p->cli;
@@ -175,8 +187,9 @@ static int check(const Parser *p)
                 return usage(p, "a verb is missing", "linkctl VERB");
         if (cli->user + cli->system + (cli->socket != NULL) > 1)
                 return usage(p, "only one of these can be", "--socket, --user, --system");
-        if (cli->verb->args[p->n_args].name && !cli->verb->args[p->n_args].optional)
-                return usage(p, "an argument is missing", cli->verb->args[p->n_args].name);
+        for (const VerbArg *a = &cli->verb->args[p->n_args]; a->name; a++)
+                if (!a->optional)
+                        return usage(p, "an argument is missing", a->name);
         return 0;
 }
 
@@ -208,6 +221,7 @@ int options_parse(Cli *cli, int argc, char **argv)
         }
         if (p.help || p.version)
                 return print_help(&p);
+        skip_optional(&p);
         return r < 0 ? r : check(&p);
 }
 
@@ -225,6 +239,21 @@ const char *options_get(const Cli *cli, const char *name)
                 if (strcmp(cli->given[i].option->name, name) == 0)
                         return cli->given[i].value;
         return NULL;
+}
+
+json_t *options_get_all(const Cli *cli, const char *name)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; list && i < cli->n_given; i++) {
+                if (strcmp(cli->given[i].option->name, name) != 0)
+                        continue;
+                if (json_array_append_new(list, json_string(cli->given[i].value)) < 0) {
+                        json_decref(list);
+                        return NULL;
+                }
+        }
+        return list;
 }
 
 /* "12" or "1.5" in thousandths; *end is where it stops. False: no such number. */

@@ -1,6 +1,7 @@
 /* The command line: global options before or after the verb, the verb's options, its arguments. */
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "verb.h"
@@ -19,6 +20,9 @@ int options_no_such_verb(const Cli *cli, const char *name);
 bool options_has(const Cli *cli, const char *name);
 /* The value of an option, or NULL: not given. */
 const char *options_get(const Cli *cli, const char *name);
+
+/* The values of an option that repeats, an array of strings. NULL: out of memory. */
+json_t *options_get_all(const Cli *cli, const char *name);
 
 /* "90s", "15m", "2h", "1.5d", "30": seconds. 0; -EINVAL: not of that form; -ERANGE: nothing, or
  * above DURATION_MAX_SEC. */

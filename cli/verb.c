@@ -1,24 +1,47 @@
 #include "verb.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
-extern const Verb verb_status, verb_host_list, verb_uplink_add, verb_uplink_remove,
-        verb_uplink_list, verb_invite, verb_invitations, verb_uninvite, verb_pair, verb_devices,
-        verb_revoke, verb_peers, verb_peer_show, verb_peer_remove, verb_call, verb_send,
-        verb_listen, verb_serve, verb_completion, verb_help, verb_names;
+extern const Verb verb_status, verb_host_list, verb_host_show, verb_host_add, verb_host_remove,
+        verb_uplink_add, verb_uplink_remove, verb_uplink_list, verb_recovery, verb_invite,
+        verb_invitations, verb_uninvite, verb_pair, verb_devices, verb_revoke, verb_peers,
+        verb_peer_show, verb_peer_remove, verb_peer_rename, verb_peer_export, verb_peer_import,
+        verb_call, verb_send, verb_listen, verb_serve, verb_usage, verb_monitor, verb_completion,
+        verb_help, verb_names;
 
 const Verb *const verbs[] = {
-        &verb_status,      &verb_host_list,
-        &verb_uplink_add,  &verb_uplink_remove,
-        &verb_uplink_list, &verb_invite,
-        &verb_invitations, &verb_uninvite,
-        &verb_pair,        &verb_devices,
-        &verb_revoke,      &verb_peers,
-        &verb_peer_show,   &verb_peer_remove,
-        &verb_call,        &verb_send,
-        &verb_listen,      &verb_serve,
-        &verb_completion,  &verb_help,
-        &verb_names,       NULL,
+        &verb_status,
+        &verb_host_add,
+        &verb_host_remove,
+        &verb_host_list,
+        &verb_host_show,
+        &verb_uplink_add,
+        &verb_uplink_remove,
+        &verb_uplink_list,
+        &verb_recovery,
+        &verb_invite,
+        &verb_invitations,
+        &verb_uninvite,
+        &verb_pair,
+        &verb_devices,
+        &verb_revoke,
+        &verb_peers,
+        &verb_peer_show,
+        &verb_peer_remove,
+        &verb_peer_rename,
+        &verb_peer_export,
+        &verb_peer_import,
+        &verb_call,
+        &verb_send,
+        &verb_listen,
+        &verb_serve,
+        &verb_usage,
+        &verb_monitor,
+        &verb_completion,
+        &verb_help,
+        &verb_names,
+        NULL,
 };
 
 const VerbOption verb_global_options[] = {
@@ -127,23 +150,43 @@ const char *verb_kind_name(Kind kind)
                 [KIND_COMMAND] = "command", [KIND_PEER] = "peers",
                 [KIND_HOST] = "hosts",      [KIND_DEVICE] = "devices",
                 [KIND_UPLINK] = "uplinks",  [KIND_INVITATION] = "invitations",
-                [KIND_SHELL] = "shells",
+                [KIND_SHELL] = "shells",    [KIND_SWITCH] = "switches",
         };
 
         return names[kind];
 }
 
+/* One word more, on a new line if the one there is full. */
+static void print_part(int *column, const char *format, ...) _printf_(2, 3);
+static void print_part(int *column, const char *format, ...)
+{
+        char text[96];
+        va_list ap;
+        int n;
+
+        va_start(ap, format);
+        n = vsnprintf(text, sizeof(text), format, ap); /* the table's own: it fits */
+        va_end(ap);
+        if (*column + n + 1 > HELP_COLUMNS) {
+                fputs("\n       ", stdout);
+                *column = 7;
+        }
+        *column += printf(" %s", text);
+}
+
 static void print_synopsis(const Verb *v)
 {
-        printf("linkctl %s", v->name);
+        int column = printf("Usage: linkctl %s", v->name);
+
         if (v->usage) {
                 printf(" %s\n", v->usage);
                 return;
         }
         for (const VerbArg *a = v->args; a->name; a++)
-                printf(a->optional ? " [%s]" : " %s", a->name);
+                print_part(&column, a->optional ? "[%s]" : "%s", a->name);
         for (const VerbOption *o = v->options; o->name; o++)
-                printf(o->value ? " [--%s %s]" : " [--%s]", o->name, o->value ? o->value : "");
+                print_part(&column, o->value ? "[--%s %s]" : "[--%s]", o->name,
+                           o->value ? o->value : "");
         putchar('\n');
 }
 
@@ -159,7 +202,6 @@ static void print_options(FILE *f, const VerbOption *options)
 
 void verb_print_help(const Verb *v)
 {
-        fputs("Usage: ", stdout);
         print_synopsis(v);
         printf("%s.\n", v->summary);
         if (v->help)

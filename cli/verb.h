@@ -32,6 +32,7 @@ typedef enum Kind {
         KIND_UPLINK,
         KIND_INVITATION,
         KIND_SHELL,
+        KIND_SWITCH,
         KIND_END,
 } Kind;
 

@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <strings.h>
+#include <time.h>
 
 static const char upgrade_path[] = "/v1/link";
 static const char key_guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 section 1.3 */
@@ -224,16 +225,33 @@ int wshandshake_accept(const char key[25], char out[29])
         return EVP_EncodeBlock((uint8_t *)out, digest, sizeof(digest)) == 28 ? 0 : -EIO;
 }
 
-int wshandshake_response(const char key[25], char out[WSHANDSHAKE_RESPONSE_MAX])
+int wshandshake_date(int64_t msec, char out[WSHANDSHAKE_DATE_MAX])
 {
-        char accept[29];
+        static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+        static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+        time_t t = (time_t)(msec / 1000);
+        struct tm tm;
         int n;
 
-        if (wshandshake_accept(key, accept) < 0)
+        if (msec < 0 || !gmtime_r(&t, &tm) || tm.tm_year > 9999 - 1900)
+                return -EINVAL;
+        n = snprintf(out, WSHANDSHAKE_DATE_MAX, "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                     days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour,
+                     tm.tm_min, tm.tm_sec);
+        return n == WSHANDSHAKE_DATE_MAX - 1 ? 0 : -EINVAL;
+}
+
+int wshandshake_response(const char key[25], int64_t now_msec, char out[WSHANDSHAKE_RESPONSE_MAX])
+{
+        char accept[29], date[WSHANDSHAKE_DATE_MAX];
+        int n;
+
+        if (wshandshake_accept(key, accept) < 0 || wshandshake_date(now_msec, date) < 0)
                 return -EIO;
         n = snprintf(out, WSHANDSHAKE_RESPONSE_MAX,
                      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-                     accept);
+                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\nDate: %s\r\n\r\n",
+                     accept, date);
         return n < 0 || n >= WSHANDSHAKE_RESPONSE_MAX ? -EIO : n;
 }

@@ -6,7 +6,8 @@
 
 enum {
         WSHANDSHAKE_HOST_MAX = 261,
-        WSHANDSHAKE_RESPONSE_MAX = 160,
+        WSHANDSHAKE_RESPONSE_MAX = 208,
+        WSHANDSHAKE_DATE_MAX = 30,      /* with the NUL */
         WSHANDSHAKE_PATH_MAX = 63,      /* longer than any path that is served */
         WSHANDSHAKE_FORWARDED_MAX = 63, /* longer than any address */
 };
@@ -31,8 +32,12 @@ typedef struct WsRequest {
 /* Looks at what has come of a request head. ret is set on WSHEAD_UPGRADE and WSHEAD_OTHER. */
 WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret) _must_use_;
 
-/* The 101 response for a key. Its length, or -EIO. */
-int wshandshake_response(const char key[25], char out[WSHANDSHAKE_RESPONSE_MAX]) _must_use_;
+/* The 101 response for a key, with the Date. Its length, or -EIO. */
+int wshandshake_response(const char key[25], int64_t now_msec,
+                         char out[WSHANDSHAKE_RESPONSE_MAX]) _must_use_;
+/* An HTTP date (RFC 9110 section 5.6.7) of milliseconds since the epoch. 0; -EINVAL: not in the
+ * years 1970 to 9999. */
+int wshandshake_date(int64_t msec, char out[WSHANDSHAKE_DATE_MAX]) _must_use_;
 /* The same for a client that wants to check: the value of Sec-WebSocket-Accept (28 characters). 0
  * or -EIO. */
 int wshandshake_accept(const char key[25], char out[29]) _must_use_;

@@ -165,17 +165,19 @@ static int load_record(void *userdata, RecordKind kind, const RecordId *id, cons
                     : kind == RECORD_DEVICE ? host_load_device(a, id, text)
                                             : peer_load(&p, a, id, text);
         }
-        if (r != -EBADMSG && r != -E2BIG)
+        if (r == -ENOENT)
+                fault = "opens, but its host is not there";
+        else if (r != -EBADMSG && r != -E2BIG)
                 return r;
         if (kind == RECORD_HOST)
                 pass->n_hosts_unreadable++;
         return report_unreadable(a, kind, file, fault);
 }
 
-static int load(Agent *a, char **ret_fault)
+/* *ret_n_hosts_unreadable: whether there is a host at all can be told by it. */
+static int load(Agent *a, unsigned *ret_n_hosts_unreadable, char **ret_fault)
 {
         LoadPass pass = {.agent = a};
-        Host *h;
         int r = store_load(a->store, load_record, &pass, ret_fault);
 
         pass.devices = true;
@@ -184,16 +186,23 @@ static int load(Agent *a, char **ret_fault)
         if (r < 0)
                 return r;
         read_last_seen(a);
-        if (a->hosts)
-                return 0;
-        if (pass.n_hosts_unreadable || a->n_unreadable_devices) {
+        *ret_n_hosts_unreadable = pass.n_hosts_unreadable;
+        return 0;
+}
+
+/* The first host, in an empty directory alone. */
+static int make_first_host(Agent *a, unsigned n_hosts_unreadable, char **ret_fault)
+{
+        Host *h;
+        int r;
+
+        if (n_hosts_unreadable || a->n_unreadable_devices) {
                 if (asprintf(ret_fault,
                              "the host record in %s %s, and a new identity is not made over it: "
                              "restore it from a backup, or move all records away to begin anew",
                              store_dir(a->store),
-                             pass.n_hosts_unreadable
-                                     ? "cannot be read"
-                                     : "is missing though its devices are there") < 0)
+                             n_hosts_unreadable ? "cannot be read"
+                                                : "is missing though its devices are there") < 0)
                         *ret_fault = NULL;
                 return -EBADMSG;
         }
@@ -208,9 +217,31 @@ static int load(Agent *a, char **ret_fault)
         return 0;
 }
 
+int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault)
+{
+        Agent *a = calloc(1, sizeof(*a));
+        unsigned n_hosts_unreadable;
+        int r;
+
+        if (!a)
+                return -ENOMEM;
+        a->loop = loop;
+        r = store_open_to_read(&a->store, state_dir, ret_fault);
+        if (r == 0)
+                r = load(a, &n_hosts_unreadable, ret_fault);
+        if (r < 0) {
+                agent_stop(a);
+                agent_free(a);
+                return r;
+        }
+        *ret = a;
+        return 0;
+}
+
 int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault)
 {
         Agent *a = calloc(1, sizeof(*a));
+        unsigned n_hosts_unreadable = 0;
         int r;
 
         if (!a)
@@ -220,7 +251,9 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fa
         a->last_seen_timer = timer_new(loop, on_last_seen_timer, a);
         r = a->last_seen_timer ? store_open(&a->store, state_dir, ret_fault) : -ENOMEM;
         if (r == 0)
-                r = load(a, ret_fault);
+                r = load(a, &n_hosts_unreadable, ret_fault);
+        if (r == 0 && !a->hosts)
+                r = make_first_host(a, n_hosts_unreadable, ret_fault);
         if (r == 0) {
                 r = ws_loop_new(&a->ws, loop);
                 if (r < 0 &&

@@ -11,6 +11,8 @@
 typedef struct Host Host;
 typedef struct Peer Peer;
 typedef struct IpcServer IpcServer;
+typedef struct Watcher Watcher;
+typedef struct Usage Usage;
 
 /* A record that could not be read: reported, left in place. */
 typedef struct Unreadable {
@@ -32,11 +34,17 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
+        Watcher *watchers;
+        Usage *usages; /* questions under way */
 } Agent;
 
 /* Loads all records; makes the host `default` in an empty directory. Does not touch the network
  * yet. 0, or negative errno with *ret_fault in words (free()). */
 int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, char **ret_fault) _must_use_;
+/* The same to look only: reads all records, and makes nothing. What could not be read is counted in
+ * n_unreadable and logged. Only for agent_stop and agent_free. */
+int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir,
+                       char **ret_fault) _must_use_;
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
 /* Ends everything; what is queued for the network may still leave. The loop then runs out by

@@ -5,6 +5,7 @@
 #include <libconfig.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char system_file[] = "/etc/link/linkd.conf";
@@ -21,15 +22,20 @@ static const char help[] =
         "                     with --user $XDG_RUNTIME_DIR/linkd/linkd.sock)\n"
         "  --user             run for this user alone\n"
         "  --no-bus           do not offer D-Bus\n"
+        "  --check-config     say whether the configuration is valid, and end\n"
+        "  --check-state      read all of the state directory, say what is wrong with it, change\n"
+        "                     nothing, and end\n"
         "  --log-level LEVEL  error, warning, info (default) or debug\n"
         "  --version, --help\n"
         "\n"
-        "It runs in the foreground and logs to stderr. SIGTERM or SIGINT ends it.\n"
+        "It runs in the foreground and logs to stderr. SIGTERM or SIGINT ends it, SIGHUP reads "
+        "the\n"
+        "configuration again: the log level changes at once, the rest at the next start.\n"
         "Exit status: 0 ended as asked, 1 it could not go on, 2 wrong usage.\n";
 
 typedef struct Options {
         const char *config, *state_dir, *socket, *log_level;
-        bool user;
+        bool user, check_config, check_state;
 } Options;
 
 static int parse_argv(Options *o, int argc, char **argv)
@@ -40,6 +46,8 @@ static int parse_argv(Options *o, int argc, char **argv)
                 OPT_SOCKET,
                 OPT_USER,
                 OPT_BUS,
+                OPT_CHECK_CONFIG,
+                OPT_CHECK_STATE,
                 OPT_LOG,
                 OPT_VERSION,
                 OPT_HELP
@@ -50,6 +58,8 @@ static int parse_argv(Options *o, int argc, char **argv)
                 {"socket", required_argument, NULL, OPT_SOCKET},
                 {"user", no_argument, NULL, OPT_USER},
                 {"no-bus", no_argument, NULL, OPT_BUS},
+                {"check-config", no_argument, NULL, OPT_CHECK_CONFIG},
+                {"check-state", no_argument, NULL, OPT_CHECK_STATE},
                 {"log-level", required_argument, NULL, OPT_LOG},
                 {"version", no_argument, NULL, OPT_VERSION},
                 {"help", no_argument, NULL, OPT_HELP},
@@ -57,6 +67,7 @@ static int parse_argv(Options *o, int argc, char **argv)
         };
         int opt;
 
+        optind = 0; /* GNU: from the beginning; SIGHUP reads them again */
         while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
                 switch (opt) {
                 case OPT_CONFIG:
@@ -73,6 +84,12 @@ static int parse_argv(Options *o, int argc, char **argv)
                         break;
                 case OPT_BUS:
                         break; /* this version offers none anyway */
+                case OPT_CHECK_CONFIG:
+                        o->check_config = true;
+                        break;
+                case OPT_CHECK_STATE:
+                        o->check_state = true;
+                        break;
                 case OPT_LOG:
                         o->log_level = optarg;
                         break;
@@ -139,6 +156,16 @@ static int take_setting(Config *c, const char *file, const config_setting_t *s)
         }
         if (!value || !value[0]) {
                 fprintf(stderr, "linkd: %s:%u: \"%s\" must be a string\n", file, line, name);
+                return -EINVAL;
+        }
+        if (to && value[0] != '/') {
+                fprintf(stderr, "linkd: %s:%u: %s \"%s\" must begin with /\n", file, line, name,
+                        value);
+                return -EINVAL;
+        }
+        if (to == &c->socket && strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+                fprintf(stderr, "linkd: %s:%u: socket \"%s\" is too long for a Unix socket\n", file,
+                        line, value);
                 return -EINVAL;
         }
         if (!to) {
@@ -222,6 +249,8 @@ int config_load(Config *ret, int argc, char **argv)
                              "socket (--socket)");
         if (r < 0)
                 return r;
+        c.check_config = o.check_config;
+        c.check_state = o.check_state;
         *ret = c;
         c = (Config){};
         return CONFIG_RUN;

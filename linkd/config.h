@@ -6,6 +6,7 @@
 typedef struct Config {
         char *state_dir, *socket; /* owned */
         LogLevel log_level;
+        bool check_config, check_state; /* look and end */
 } Config;
 
 typedef enum ConfigResult {

@@ -23,7 +23,7 @@ struct Connector {
         char address[ADDRESS_CHARS + 1];
         const Credential *credential; /* reconnecting */
         Secret *code;                 /* pairing */
-        bool has_code_id;
+        bool has_code_id, recover;
         uint8_t code_id[CODE_ID_BYTES];
         char *urls[UPLINKS_MAX];
         size_t n_urls, first, tried; /* relay in use: (first + tried) % n_urls */
@@ -219,7 +219,7 @@ static int begin_handshake(Connector *c)
                 r = handshake_client_reconnect(&c->handshake, c->credential, random);
         else
                 r = handshake_client_pair(&c->handshake, c->address, c->code->data, c->code->len,
-                                          c->has_code_id ? c->code_id : NULL, false, random);
+                                          c->has_code_id ? c->code_id : NULL, c->recover, random);
         sodium_memzero(random, sizeof(random));
         return r;
 }
@@ -368,8 +368,8 @@ static int start(Connector **ret, Connector *c, Agent *a, const char *address, c
 }
 
 int connector_pair(Connector **ret, Agent *a, const char *address, const Secret *code,
-                   const uint8_t *code_id, char *const *urls, size_t n_urls, ConnectorFunc func,
-                   void *userdata)
+                   const uint8_t *code_id, bool recover, char *const *urls, size_t n_urls,
+                   ConnectorFunc func, void *userdata)
 {
         Connector *c = calloc(1, sizeof(*c));
 
@@ -378,6 +378,7 @@ int connector_pair(Connector **ret, Agent *a, const char *address, const Secret 
                 return -ENOMEM;
         }
         c->has_code_id = code_id != NULL;
+        c->recover = recover;
         if (code_id)
                 memcpy(c->code_id, code_id, CODE_ID_BYTES);
         return start(ret, c, a, address, urls, n_urls, func, userdata);

@@ -25,10 +25,11 @@ typedef enum ConnectorResult {
 typedef void (*ConnectorFunc)(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
                               const Credential *credential, size_t uplink, const char *cause);
 
-/* Pairing. code: copied. code_id NULL: none. urls: normalized, copied. 0; -EINVAL; -ENOMEM. */
+/* Pairing. code: copied. code_id NULL: none. recover: code is the host's recovery key. urls:
+ * normalized, copied. 0; -EINVAL; -ENOMEM. */
 int connector_pair(Connector **ret, Agent *a, const char *address, const Secret *code,
-                   const uint8_t *code_id, char *const *urls, size_t n_urls, ConnectorFunc func,
-                   void *userdata) _must_use_;
+                   const uint8_t *code_id, bool recover, char *const *urls, size_t n_urls,
+                   ConnectorFunc func, void *userdata) _must_use_;
 /* Reconnecting; begins with the relay at place first. credential must stay until the end. */
 int connector_reconnect(Connector **ret, Agent *a, const Credential *credential, char *const *urls,
                         size_t n_urls, size_t first, ConnectorFunc func, void *userdata) _must_use_;

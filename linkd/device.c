@@ -5,14 +5,16 @@
 
 #include "host.h"
 #include "liblinkproto/b64u.h"
+#include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES])
 {
         b64u_encode(key_id, KEY_ID_BYTES, out);
 }
 
-Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES])
+Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
 {
         for (Device *d = h->devices; d; d = d->next)
                 if (memcmp(d->key_id, key_id, KEY_ID_BYTES) == 0)
@@ -20,7 +22,8 @@ Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES])
         return NULL;
 }
 
-/* The record: {"host","keyId","token","label","createdAt","codeId"}; host is that record's id. */
+/* The record: {"host","keyId","token","label","createdAt","codeId","expiresAt"?}; host is that
+ * record's id. */
 static int save(Host *h, const Device *d)
 {
         char host[2 * RECORD_ID_BYTES + 1], id[B64U_LEN(KEY_ID_BYTES) + 1];
@@ -40,6 +43,8 @@ static int save(Host *h, const Device *d)
         buf_json_member_str(&b, "label", d->label);
         buf_json_member_int(&b, "createdAt", d->created_at);
         buf_json_member_str(&b, "codeId", d->admitted_by);
+        if (d->expires_at)
+                buf_json_member_int(&b, "expiresAt", d->expires_at);
         buf_add_str(&b, "}");
         r = buf_ok(&b);
         if (r == 0)
@@ -62,11 +67,11 @@ static void link_device(Host *h, Device *d)
 
 static int parse(const Secret *text, Device *d, RecordId *host)
 {
-        static const char *const names[] = {"host",  "keyId",     "token",
-                                            "label", "createdAt", "codeId"};
+        static const char *const names[] = {"host",      "keyId",  "token",    "label",
+                                            "createdAt", "codeId", "expiresAt"};
         JsonSlice v[ELEMENTSOF(names)];
         char buf[64];
-        int64_t created;
+        int64_t created, expires = 0;
         size_t n, m;
         int r = json_scan_object((const char *)text->data, text->len, names, v, ELEMENTSOF(names));
 
@@ -80,10 +85,11 @@ static int parse(const Secret *text, Device *d, RecordId *host)
             b64u_decode_exact(buf, n, d->token, TOKEN_BYTES) < 0 ||
             json_str_copy(v[3], d->label, sizeof(d->label), &n) < 0 ||
             json_int64(v[4], &created) < 0 ||
-            json_str_copy(v[5], d->admitted_by, sizeof(d->admitted_by), &n) < 0)
+            json_str_copy(v[5], d->admitted_by, sizeof(d->admitted_by), &n) < 0 ||
+            (v[6].p && (json_int64(v[6], &expires) < 0 || expires <= 0)))
                 r = -EBADMSG;
-        else
-                d->created_at = created;
+        d->created_at = r < 0 ? 0 : created;
+        d->expires_at = expires;
         sodium_memzero(buf, sizeof(buf));
         return r;
 }
@@ -104,7 +110,7 @@ int host_load_device(Agent *a, const RecordId *id, const Secret *text)
                         return 0;
                 }
         secret_object_free(d);
-        return -EBADMSG; /* not a device, or of no host there is */
+        return r < 0 ? r : -ENOENT;
 }
 
 int host_add_device(Host *h, const Credential *c, const Invitation *by)
@@ -121,13 +127,18 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
         memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
         memcpy(d->token, c->token, TOKEN_BYTES);
         d->created_at = d->last_seen_at = time(NULL);
-        if (by->has_code_id)
+        if (by && by->device_ttl_sec)
+                d->expires_at = d->created_at + (time_t)by->device_ttl_sec;
+        if (!by)
+                strcpy(d->admitted_by, "recovery"); /* fits; no code id is so short */
+        else if (by->has_code_id)
                 b64u_encode(by->code_id, CODE_ID_BYTES, d->admitted_by);
-        if (by->label[0])
+        if (by && by->label[0])
                 memcpy(d->label, by->label, sizeof(d->label));
         else
-                (void)snprintf(d->label, sizeof(d->label), "device-%02x%02x%02x", d->key_id[0],
-                               d->key_id[1], d->key_id[2]);
+                (void)snprintf(d->label, sizeof(d->label), "%s-%02x%02x%02x",
+                               by ? "device" : "recovered", d->key_id[0], d->key_id[1],
+                               d->key_id[2]);
         r = save(h, d);
         if (r < 0) {
                 /* In case only the last sync failed: the client will not hear of this device. */
@@ -137,9 +148,39 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
                 return r;
         }
         link_device(h, d);
+        watch_tell_device(h, d, "added");
         agent_note_last_seen(h->agent);
         log_info("host %s: paired with device %s", h->name, d->label);
         return 0;
+}
+
+bool host_device_is_expired(const Device *d)
+{
+        return d->expires_at && time(NULL) >= d->expires_at;
+}
+
+void host_check_expiry(Host *h)
+{
+        time_t now = time(NULL);
+        uint64_t wait = UINT64_MAX;
+
+        for (const Device *d = h->devices; d; d = d->next) {
+                if (!d->expires_at || host_device_sessions(h, d->key_id) == 0)
+                        continue;
+                if (host_device_is_expired(d)) {
+                        unsigned n = host_end_device_sessions(h, d->key_id, "revoked",
+                                                              "the device's time is over");
+                        watch_tell_device(h, d, "expired");
+                        log_info("host %s: the time of device %s is over; %u sessions ended",
+                                 h->name, d->label, n);
+                } else {
+                        wait = MIN(wait, (uint64_t)(d->expires_at - now) * 1000);
+                }
+        }
+        if (wait == UINT64_MAX)
+                timer_stop(h->expiry_timer);
+        else /* the clock may be set, and the timer sleeps with the machine */
+                timer_start(h->expiry_timer, MIN(wait + 1, (uint64_t)EXPIRY_CHECK_MSEC));
 }
 
 int host_revoke(Host *h, Device *d, unsigned *ret_ended)
@@ -158,6 +199,7 @@ int host_revoke(Host *h, Device *d, unsigned *ret_ended)
                         h->n_devices--;
                         break;
                 }
+        watch_tell_device(h, d, "revoked");
         secret_object_free(d);
         n = host_end_device_sessions(h, key_id, "revoked", "the device was revoked");
         agent_note_last_seen(h->agent);

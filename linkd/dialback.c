@@ -24,6 +24,7 @@ struct Dialback {
         Timer *timer;
         Handshake *handshake;
         Invitation *invitation; /* whose guess slot is taken; NULL: none */
+        bool recovery;          /* a place of the recovery key is taken */
         uint8_t key_id[KEY_ID_BYTES];
 };
 
@@ -50,6 +51,8 @@ Dialback *dialback_free(Dialback *d)
                 }
         if (d->invitation)
                 invitation_refund(d->invitation);
+        if (d->recovery)
+                host_refund_recovery(d->uplink->host);
         handshake_free(d->handshake);
         timer_free(d->timer);
         ws_free(d->ws);
@@ -64,6 +67,18 @@ void dialback_end_for(Host *h, const Invitation *i, const Dialback *except)
                 for (Dialback *d = u->dialbacks; d; d = next) {
                         next = d->next;
                         if (d->invitation == i && d != except)
+                                dialback_free(d);
+                }
+        }
+}
+
+void dialback_end_recovery(Host *h)
+{
+        for (Uplink *u = h->uplinks; u; u = u->next) {
+                Dialback *next;
+                for (Dialback *d = u->dialbacks; d; d = next) {
+                        next = d->next;
+                        if (d->recovery)
                                 dialback_free(d);
                 }
         }
@@ -119,14 +134,19 @@ static int give_secret(Dialback *d)
                 return handshake_host_give_password(d->handshake, i->code->data, i->code->len, now);
         }
         case HEADER_RECOVER:
-                drop(d, "recovery is not enabled");
+                d->recovery = host_reserve_recovery(h);
+                if (d->recovery)
+                        return handshake_host_give_password(d->handshake, h->recovery_key->data,
+                                                            h->recovery_key->len, now);
+                drop(d, h->recovery_key ? "recovery: too many attempts at a time"
+                                        : "recovery is not enabled");
                 return -ECANCELED;
         case HEADER_RECONNECT:
                 memcpy(d->key_id, header->key_id, KEY_ID_BYTES);
                 device = host_find_device(h, header->key_id);
-                if (device)
+                if (device && !host_device_is_expired(device))
                         return handshake_host_give_token(d->handshake, device->token, now);
-                if (h->agent->n_unreadable_devices) {
+                if (!device && h->agent->n_unreadable_devices) {
                         drop(d,
                              "an unknown key id; not refused, since a device record is unreadable");
                         return -ECANCELED;
@@ -153,7 +173,8 @@ static int store_device(Dialback *d)
         }
         memcpy(d->key_id, c->key_id, KEY_ID_BYTES);
         d->invitation = NULL; /* this attempt outlives it */
-        invitation_close(i);
+        if (i)
+                invitation_close(i, "used");
         return handshake_host_stored(d->handshake);
 }
 
@@ -165,8 +186,8 @@ static int finish(Dialback *d)
         Ws *ws;
         int r;
 
-        if (!device) { /* revoked while the handshake ran */
-                drop(d, "the device was revoked");
+        if (!device || host_device_is_expired(device)) { /* while the handshake ran */
+                drop(d, "the device was revoked, or its time is over");
                 return -ECANCELED;
         }
         keys = secret_object_new(sizeof(*keys));
@@ -213,10 +234,10 @@ static int step(Dialback *d, int result)
                         i = TAKE_PTR(d->invitation);
                         if (i)
                                 invitation_fail(i);
-                        drop(d, "pairing: wrong code");
+                        drop(d, d->recovery ? "recovery: wrong key" : "pairing: wrong code");
                         return -ECANCELED;
                 case HANDSHAKE_REFUSED:
-                        drop(d, "refused: unknown or revoked key id");
+                        drop(d, "refused: unknown, revoked or expired key id");
                         return -ECANCELED;
                 case HANDSHAKE_BAD_PEER:
                         drop(d, "the client broke the handshake");

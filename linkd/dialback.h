@@ -12,3 +12,5 @@ int dialback_start(Uplink *u, const char *link_id) _must_use_;
 Dialback *dialback_free(Dialback *d);
 /* Ends the attempts that use an invitation, except one (NULL: all). */
 void dialback_end_for(Host *h, const Invitation *i, const Dialback *except);
+/* Ends the attempts with the recovery key. */
+void dialback_end_recovery(Host *h);

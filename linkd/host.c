@@ -5,13 +5,20 @@
 #include <stdio.h>
 
 #include "liblinkproto/b64u.h"
+#include "limits.h"
 #include "log.h"
+#include "watch.h"
 
 /* ---- identity ---- */
 
 const char *host_address(const Host *h)
 {
         return h->keys->reg.address;
+}
+
+static void on_expiry_timer(void *userdata)
+{
+        host_check_expiry(userdata);
 }
 
 static Host *host_alloc(Agent *a)
@@ -22,10 +29,9 @@ static Host *host_alloc(Agent *a)
                 return NULL;
         h->agent = a;
         h->keys = secret_object_new(sizeof(*h->keys));
-        if (!h->keys) {
-                free(h);
-                return NULL;
-        }
+        h->expiry_timer = timer_new(a->loop, on_expiry_timer, h);
+        if (!h->keys || !h->expiry_timer)
+                return host_free(h);
         return h;
 }
 
@@ -37,8 +43,8 @@ static int derive(Host *h)
         return 0;
 }
 
-/* The record: {"name","staticPrivate","createdAt","uplinks":[url]}. */
-static int save(Host *h)
+/* The record: {"name","staticPrivate","createdAt","recovery":key?,"uplinks":[url]}. */
+int host_save(Host *h)
 {
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         Buf b = {};
@@ -51,6 +57,8 @@ static int save(Host *h)
         buf_json_member_str(&b, "name", h->name);
         buf_json_member_str(&b, "staticPrivate", key);
         buf_json_member_int(&b, "createdAt", h->created_at);
+        if (h->recovery_key)
+                buf_json_member_str(&b, "recovery", (const char *)h->recovery_key->data);
         buf_json_name(&b, "uplinks");
         buf_add_str(&b, "[");
         for (const Uplink *u = h->uplinks; u; u = u->next) {
@@ -78,9 +86,17 @@ static void link_host(Host *h)
 
 int host_create(Host **ret, Agent *a, const char *name)
 {
-        Host *h = host_alloc(a);
+        unsigned n = 0;
+        Host *h;
         int r;
 
+        if (agent_find_host(a, name, strlen(name)))
+                return -EEXIST;
+        for (h = a->hosts; h; h = h->next)
+                n++;
+        if (n >= HOSTS_MAX)
+                return -EUSERS;
+        h = host_alloc(a);
         if (!h)
                 return -ENOMEM;
         h->record = store_new_id();
@@ -91,12 +107,13 @@ int host_create(Host **ret, Agent *a, const char *name)
                 r = derive(h);
         } while (r == 0 && host_address(h)[0] == '-');
         if (r == 0)
-                r = save(h);
+                r = host_save(h);
         if (r < 0) {
                 host_free(h);
                 return r;
         }
         link_host(h);
+        watch_tell_host(h, "added");
         *ret = h;
         return 0;
 }
@@ -120,9 +137,25 @@ static int load_uplinks(Host *h, JsonSlice list)
         return 0;
 }
 
+/* Absent: recovery is disabled. */
+static int load_recovery(Host *h, JsonSlice v)
+{
+        char text[64];
+        size_t n;
+
+        if (!v.p)
+                return 0;
+        if (json_str_copy(v, text, sizeof(text), &n) < 0 || n == 0)
+                return -EBADMSG;
+        h->recovery_key = secret_copy(text, n);
+        sodium_memzero(text, sizeof(text));
+        return h->recovery_key ? 0 : -ENOMEM;
+}
+
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
 {
-        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks"};
+        static const char *const names[] = {"name", "staticPrivate", "createdAt", "uplinks",
+                                            "recovery"};
         JsonSlice v[ELEMENTSOF(names)];
         char key[B64U_LEN(STATIC_KEY_BYTES) + 1];
         int64_t created;
@@ -146,6 +179,8 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         }
         if (r == 0)
                 r = load_uplinks(h, v[3]);
+        if (r == 0)
+                r = load_recovery(h, v[4]);
         if (r == 0 && agent_find_host(a, h->name, strlen(h->name)))
                 r = -EBADMSG; /* a copy of a record: two hosts of a name cannot be told apart */
         if (r < 0) {
@@ -166,7 +201,7 @@ Host *host_free(Host *h)
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
-                invitation_close(h->invitations);
+                invitation_close(h->invitations, "closed");
         while (h->uplinks) {
                 Uplink *u = h->uplinks;
                 h->uplinks = u->next;
@@ -177,9 +212,57 @@ Host *host_free(Host *h)
                 h->devices = d->next;
                 secret_object_free(d);
         }
+        timer_free(h->expiry_timer);
+        secret_free(h->recovery_key);
         secret_object_free(h->keys);
         free(h);
         return NULL;
+}
+
+static int remove_records(Host *h)
+{
+        _cleanup_(freep) RecordId *ids = calloc(h->n_devices + 1, sizeof(*ids));
+        size_t n = 0;
+        int r;
+
+        if (!ids)
+                return -ENOMEM;
+        for (const Device *d = h->devices; d; d = d->next)
+                ids[n++] = d->record;
+        r = store_remove_all(h->agent->store, RECORD_DEVICE, ids, n);
+        if (r == 0)
+                r = store_remove(h->agent->store, RECORD_HOST, &h->record);
+        return r;
+}
+
+int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
+{
+        Agent *a = h->agent;
+        HostServer *next;
+        int r = remove_records(h);
+
+        if (r < 0)
+                return r;
+        *ret_devices = h->n_devices;
+        *ret_sessions = h->n_sessions;
+        log_info("host %s: removed, with %u devices", h->name, h->n_devices);
+        for (Host **at = &a->hosts; *at; at = &(*at)->next)
+                if (*at == h) {
+                        *at = h->next;
+                        break;
+                }
+        while (h->sessions) {
+                conduit_kill_session(h->sessions->conduit);
+                host_end_session(h->sessions, "closed", "the host was removed");
+        }
+        for (HostServer *server = h->servers; server; server = next) {
+                next = server->next;
+                server->ops->on_host_removed(server);
+        }
+        watch_tell_host(h, "removed");
+        host_free(h);
+        agent_note_last_seen(a);
+        return 0;
 }
 
 /* ---- uplinks ---- */
@@ -206,11 +289,12 @@ int host_add_uplink(Host *h, const char *url)
         r = uplink_new(at, h, url);
         if (r < 0)
                 return r;
-        r = save(h);
+        r = host_save(h);
         if (r < 0) {
                 *at = uplink_free(*at);
                 return r;
         }
+        watch_tell_uplink(*at, "added");
         uplink_start(*at);
         return 0;
 }
@@ -224,11 +308,12 @@ int host_remove_uplink(Host *h, const char *url)
                 if (strcmp(u->url, url) != 0)
                         continue;
                 *at = u->next;
-                r = save(h);
+                r = host_save(h);
                 if (r < 0) {
                         *at = u;
                         return r;
                 }
+                watch_tell_uplink(u, "removed");
                 uplink_free(u);
                 return 0;
         }
@@ -254,6 +339,7 @@ void host_end_session(HostSession *s, const char *word, const char *message)
                 next = server->next;
                 server->ops->on_session_ended(server, s, word, message);
         }
+        watch_tell_host_session(s, "closed", word, message);
         free(s);
 }
 
@@ -330,9 +416,12 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys)
         h->sessions = s;
         h->n_sessions++;
         touch(h, d->key_id);
+        watch_tell_host_session(s, "opened", NULL, NULL);
         log_info("host %s: session %u with device %s", h->name, (unsigned)s->number, d->label);
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
+        if (d->expires_at)
+                host_check_expiry(h);
         return 0;
 }
 
@@ -361,6 +450,7 @@ int host_serve(Host *h, HostServer *server)
         server->host = h;
         server->next = h->servers;
         h->servers = server;
+        watch_tell_host(h, "changed");
         for (HostSession *s = h->sessions; s; s = s->next)
                 server->ops->on_session(server, s);
         return 0;
@@ -375,5 +465,6 @@ void host_unserve(HostServer *server)
                         *at = server->next;
                         break;
                 }
+        watch_tell_host(server->host, "changed");
         server->host = NULL;
 }

@@ -19,8 +19,10 @@ struct Device {
         uint8_t key_id[KEY_ID_BYTES];
         uint8_t token[TOKEN_BYTES];
         char label[NAME_MAX_BYTES + 1];
-        char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one */
+        char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one, or
+                                 "recovery" */
         time_t created_at, last_seen_at;
+        time_t expires_at; /* 0: never */
 };
 
 /* Keys of a host: a secret_object_new() object. */
@@ -49,6 +51,8 @@ typedef struct HostServerOps {
         /* It ends; its conduit is gone already. */
         void (*on_session_ended)(HostServer *server, HostSession *s, const char *word,
                                  const char *message);
+        /* The host itself is being removed: its sessions have ended. The server may be freed. */
+        void (*on_host_removed)(HostServer *server);
 } HostServerOps;
 
 struct HostServer {
@@ -74,14 +78,32 @@ struct Host {
         unsigned n_sessions;
         uint64_t last_session_number;
         HostServer *servers;
+        Secret *recovery_key; /* NULL: recovery is disabled */
+        unsigned recoveries_in_flight;
+        Timer *expiry_timer; /* runs while a device that expires has a session */
 };
 
-/* A new identity, stored. 0 or negative errno. */
+/* A new identity, stored. name: checked. 0; -EEXIST; -EUSERS: HOSTS_MAX; or what the store says. */
 int host_create(Host **ret, Agent *a, const char *name) _must_use_;
 /* From its record. -EBADMSG: not a host record. */
 int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Host *host_free(Host *h);
+/* Writes the record. */
+int host_save(Host *h) _must_use_;
 const char *host_address(const Host *h);
+
+/* Removes an identity from disk and memory with its devices, and ends its sessions at once; h is
+ * gone then. Its devices go first: a crash in the middle leaves a host with fewer devices, never
+ * devices without a host. *ret_devices, *ret_sessions: how many there were. 0, or what the store
+ * says: then it is still there. */
+int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_use_;
+
+/* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
+int host_enable_recovery(Host *h) _must_use_;
+int host_disable_recovery(Host *h) _must_use_;
+/* A place for an attempt with it: false if it is disabled, or too many run. */
+bool host_reserve_recovery(Host *h);
+void host_refund_recovery(Host *h);
 
 /* Adds or removes an uplink, stored and started. url normalized. 0; -EEXIST; -ENOENT; -EUSERS; or
  * what the store says. */
@@ -89,14 +111,20 @@ int host_add_uplink(Host *h, const char *url) _must_use_;
 int host_remove_uplink(Host *h, const char *url) _must_use_;
 unsigned host_n_uplinks(const Host *h);
 
-/* From a device record: *ret_host is found by the host's record id inside. */
+/* From a device record, whose host is found by that one's record id inside. -EBADMSG: not a device;
+ * -ENOENT: its host is not there. */
 int host_load_device(Agent *a, const RecordId *id, const Secret *text) _must_use_;
-/* Stores a new device; it counts from when this returns 0. -EUSERS: too many. */
+/* Stores a new device; it counts from when this returns 0. by: the invitation, NULL: the recovery
+ * key. -EUSERS: too many. */
 int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_use_;
 /* A key id as text; it never begins with '-' when it is ours. */
 enum { KEY_ID_TEXT_BYTES = 23 };
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES]);
-Device *host_find_device(Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
+/* Whether its time is over: it is refused then, as a revoked one is. */
+bool host_device_is_expired(const Device *d);
+/* Ends the sessions of devices whose time is over, and looks again in time. For host.c. */
+void host_check_expiry(Host *h);
 /* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many. */
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
 /* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */

@@ -7,6 +7,7 @@
 #include "host.h"
 #include "liblinkproto/b64u.h"
 #include "log.h"
+#include "watch.h"
 
 /* No 0 O 1 I L U: what people mistake when reading aloud (the alphabet is part of the design). */
 static const char code_alphabet[] = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -46,7 +47,7 @@ static void on_expired(void *userdata)
         Invitation *i = userdata;
 
         log_info("host %s: an invitation has expired", i->host->name);
-        invitation_close(i);
+        invitation_close(i, "expired");
 }
 
 static Invitation *invitation_free(Invitation *i)
@@ -86,15 +87,16 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
                 return -ENOMEM;
         }
         if (old)
-                invitation_close(old);
+                invitation_close(old, "replaced");
         timer_start(i->timer, ttl_sec * 1000);
         i->next = h->invitations;
         h->invitations = i;
+        watch_tell_invitation(i, "opened", NULL);
         *ret = i;
         return 0;
 }
 
-void invitation_close(Invitation *i)
+void invitation_close(Invitation *i, const char *reason)
 {
         for (Invitation **at = &i->host->invitations; *at; at = &(*at)->next)
                 if (*at == i) {
@@ -102,6 +104,7 @@ void invitation_close(Invitation *i)
                         break;
                 }
         dialback_end_for(i->host, i, NULL);
+        watch_tell_invitation(i, "closed", reason);
         invitation_free(i);
 }
 
@@ -135,9 +138,10 @@ void invitation_fail(Invitation *i)
         i->failures++;
         log_warning("host %s: a wrong pairing code was tried (%u of %u)", i->host->name,
                     i->failures, CODE_FAILURES_MAX);
+        watch_tell_invitation(i, "failed", NULL);
         if (i->failures >= CODE_FAILURES_MAX) {
                 log_warning("host %s: the invitation is closed after too many wrong codes",
                             i->host->name);
-                invitation_close(i);
+                invitation_close(i, "burned");
         }
 }

@@ -19,8 +19,9 @@ struct Invitation {
         uint8_t code_id[CODE_ID_BYTES];
         Secret *code;
         char label[NAME_MAX_BYTES + 1];
-        time_t expires_at;   /* as told to people */
-        int64_t closes_msec; /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
+        uint64_t device_ttl_sec; /* of the device that it admits; 0: for good */
+        time_t expires_at;       /* as told to people */
+        int64_t closes_msec;     /* CLOCK_BOOTTIME: the timer alone would sleep with the machine */
         Timer *timer;
         unsigned failures, in_flight;
 };
@@ -29,8 +30,9 @@ struct Invitation {
  * code that is open there is replaced. 0; -EUSERS: too many; -ENOMEM. */
 int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_id,
                     const char *label, uint64_t ttl_sec) _must_use_;
-/* Closes it: ends the attempts in flight. */
-void invitation_close(Invitation *i);
+/* Closes it: ends the attempts in flight. reason, for who watches: used, withdrawn, expired,
+ * burned, replaced, closed. */
+void invitation_close(Invitation *i, const char *reason);
 /* code_id NULL: the unnamed one. NULL: none. */
 Invitation *invitation_find(Host *h, const uint8_t *code_id);
 /* A guess slot: false if all are taken or failed, or the time is over. */

@@ -1,6 +1,7 @@
 /* The methods about a host: its uplinks, invitations and devices. */
 #include <errno.h>
 
+#include "describe.h"
 #include "ipc-call-internal.h"
 #include "liblinkproto/b64u.h"
 #include "liblinkproto/inviteuri.h"
@@ -20,7 +21,7 @@ void call_uplink_list(Call *call)
         Host *h = call_param_host(call);
 
         if (h)
-                call_add_uplinks(&call->result, h);
+                describe_uplinks(&call->result, h);
 }
 
 void call_uplink_add(Call *call)
@@ -87,18 +88,27 @@ static void add_invitation(Buf *out, Host *h, const Invitation *i)
         buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
         buf_json_member_str(out, "uri", uri ? (const char *)uri->data : NULL);
         buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
-        call_add_time(out, "expiresAt", i->expires_at);
+        describe_time(out, "expiresAt", i->expires_at);
 }
 
-static int param_ttl(Call *call, int64_t *ret)
+static int param_seconds(Call *call, const char *name, int64_t max, const char *fault, int64_t *ret)
 {
-        JsonSlice v = call_param(call, "ttlSec");
+        JsonSlice v = call_param(call, name);
 
-        *ret = INVITE_TTL_SEC;
-        if (!v.p || (json_int64(v, ret) == 0 && *ret >= 1 && *ret <= INVITE_TTL_MAX_SEC))
+        if (!v.p || (json_int64(v, ret) == 0 && *ret >= 1 && *ret <= max))
                 return 0;
-        call_fail(call, "badRequest", "an invitation lives 1 second to 7 days");
+        call_fail(call, "badRequest", fault);
         return -EINVAL;
+}
+
+static int param_ttls(Call *call, int64_t *invitation, int64_t *device)
+{
+        int r = param_seconds(call, "ttlSec", INVITE_TTL_MAX_SEC,
+                              "an invitation lives 1 second to 7 days", invitation);
+
+        return r < 0 ? r
+                     : param_seconds(call, "deviceTtlSec", DEVICE_TTL_MAX_SEC,
+                                     "a device that expires lives 1 second to 366 days", device);
 }
 
 void call_invite(Call *call)
@@ -107,11 +117,12 @@ void call_invite(Call *call)
         _cleanup_(call_wipe_strp) char *code = NULL;
         Host *h = call_param_host(call);
         Invitation *i;
-        int64_t ttl;
+        int64_t ttl = INVITE_TTL_SEC, device_ttl = 0;
         bool no_id;
         int r;
 
-        if (!h || param_ttl(call, &ttl) < 0 || call_param_bool(call, "noId", &no_id) < 0 ||
+        if (!h || param_ttls(call, &ttl, &device_ttl) < 0 ||
+            call_param_bool(call, "noId", &no_id) < 0 ||
             call_param_str(call, "label", NAME_MAX_BYTES, &label) < 0 ||
             call_param_str(call, "code", INVITE_CODE_MAX, &code) < 0)
                 return;
@@ -127,6 +138,7 @@ void call_invite(Call *call)
                    0) {
                 call_fail_errno(call, r);
         } else {
+                i->device_ttl_sec = (uint64_t)device_ttl;
                 /* So that the code is not left behind when the buffer grows. */
                 if (buf_reserve(&call->result, 8192) < 0)
                         log_error("out of memory");
@@ -144,16 +156,9 @@ void call_invitations(Call *call)
         buf_json_name(out, "invitations");
         buf_add_str(out, "[");
         for (const Invitation *i = h->invitations; i; i = i->next) {
-                char id[B64U_LEN(CODE_ID_BYTES) + 1];
-                b64u_encode(i->code_id, CODE_ID_BYTES, id);
                 buf_json_comma(out);
                 buf_add_str(out, "{");
-                buf_json_member_str(out, "host", h->name);
-                buf_json_member_str(out, "codeId", i->has_code_id ? id : NULL);
-                buf_json_member_str(out, "label", i->label[0] ? i->label : NULL);
-                call_add_time(out, "expiresAt", i->expires_at);
-                buf_json_member_int(out, "failures", i->failures);
-                buf_json_member_int(out, "inFlight", i->in_flight);
+                describe_invitation(out, i);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");
@@ -183,7 +188,7 @@ void call_uninvite(Call *call)
                             id[0] ? id : "without a code id");
                 return;
         }
-        invitation_close(i);
+        invitation_close(i, "withdrawn");
         buf_json_member_str(&call->result, "codeId", id);
 }
 
@@ -199,20 +204,9 @@ void call_devices(Call *call)
         buf_json_name(out, "devices");
         buf_add_str(out, "[");
         for (const Device *d = h->devices; d; d = d->next) {
-                char id[KEY_ID_TEXT_BYTES];
-                host_key_id_text(d->key_id, id);
                 buf_json_comma(out);
                 buf_add_str(out, "{");
-                buf_json_member_str(out, "keyId", id);
-                buf_json_member_str(out, "host", h->name);
-                buf_json_member_str(out, "label", d->label);
-                call_add_time(out, "createdAt", d->created_at);
-                if (d->last_seen_at)
-                        call_add_time(out, "lastSeenAt", d->last_seen_at);
-                else
-                        buf_json_member_str(out, "lastSeenAt", NULL);
-                buf_json_member_str(out, "codeId", d->admitted_by[0] ? d->admitted_by : NULL);
-                buf_json_member_bool(out, "connected", host_device_sessions(h, d->key_id) > 0);
+                describe_device(out, h, d);
                 buf_add_str(out, "}");
         }
         buf_add_str(out, "]");

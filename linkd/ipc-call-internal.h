@@ -1,5 +1,6 @@
 /* What the files of CALL share: ipc-call.c (parameters, dispatch), ipc-call-status.c,
- * ipc-call-host.c (uplinks, invitations, devices) and ipc-call-peer.c (pairing, peers). */
+ * ipc-call-identity.c (hosts), ipc-call-host.c (uplinks, invitations, devices) and ipc-call-peer.c
+ * (pairing, peers). */
 #pragma once
 
 #include "host.h"
@@ -38,13 +39,31 @@ void call_fail_url(Call *call, const char *text, const char *fault);
 /* For _cleanup_: wipes and frees a string. */
 void call_wipe_strp(char **s);
 
-/* Members of results. */
-void call_add_time(Buf *out, const char *name, time_t t);
-void call_add_uplinks(Buf *out, const Host *h);
+/* A call whose answer comes later. */
+struct IpcOp {
+        IpcOp *next;
+        IpcConn *conn;
+        uint32_t request;
+        void *work;               /* what is under way */
+        void (*drop)(void *work); /* gives it up: the connection ends */
+};
+
+/* NULL: answered. */
+IpcOp *call_defer(Call *call);
+/* Answers by RESULT with the object in out, or, if that has failed, by ERROR. op is gone then. */
+void call_op_result(IpcOp *op, const Buf *out);
+/* Without an answer: the call goes on. */
+IpcOp *call_op_free(IpcOp *op);
 
 /* One a method. */
+void call_subscribe(Call *call);
 void call_status(Call *call);
 void call_host_list(Call *call);
+void call_host_add(Call *call);
+void call_host_remove(Call *call);
+void call_recovery_enable(Call *call);
+void call_recovery_disable(Call *call);
+void call_usage(Call *call);
 void call_peers(Call *call);
 void call_uplink_list(Call *call);
 void call_uplink_add(Call *call);
@@ -56,3 +75,6 @@ void call_devices(Call *call);
 void call_revoke(Call *call);
 void call_pair(Call *call);
 void call_peer_remove(Call *call);
+void call_peer_rename(Call *call);
+void call_peer_export(Call *call);
+void call_peer_import(Call *call);

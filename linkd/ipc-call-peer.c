@@ -15,12 +15,29 @@ struct IpcPairing {
         Pairing *pairing;
 };
 
+static void add_pairing(Buf *out, const Peer *peer)
+{
+        char id[KEY_ID_TEXT_BYTES];
+
+        host_key_id_text(peer->credential->key_id, id);
+        buf_json_member_str(out, "name", peer->name);
+        buf_json_member_str(out, "address", peer->credential->address);
+        buf_json_member_str(out, "keyId", id);
+        buf_json_name(out, "uplinks");
+        buf_add_str(out, "[");
+        for (size_t i = 0; i < peer->n_uplinks; i++) {
+                buf_json_comma(out);
+                buf_json_str(out, peer->uplinks[i], strlen(peer->uplinks[i]));
+        }
+        buf_add_str(out, "]");
+}
+
 static void on_paired(void *userdata, Peer *peer, const char *word, const char *message)
 {
         IpcPairing *op = userdata;
         IpcConn *c = op->conn;
-        Buf out = {};
         char id[KEY_ID_TEXT_BYTES];
+        Buf out = {};
 
         for (IpcPairing **at = &c->pairings; *at; at = &(*at)->next)
                 if (*at == op) {
@@ -33,18 +50,8 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
                 free(op);
                 return;
         }
-        host_key_id_text(peer->credential->key_id, id);
         buf_add_str(&out, "{");
-        buf_json_member_str(&out, "name", peer->name);
-        buf_json_member_str(&out, "address", peer->credential->address);
-        buf_json_member_str(&out, "keyId", id);
-        buf_json_name(&out, "uplinks");
-        buf_add_str(&out, "[");
-        for (size_t i = 0; i < peer->n_uplinks; i++) {
-                buf_json_comma(&out);
-                buf_json_str(&out, peer->uplinks[i], strlen(peer->uplinks[i]));
-        }
-        buf_add_str(&out, "]");
+        add_pairing(&out, peer);
         if (pairing_replaced(op->pairing)) {
                 host_key_id_text(pairing_replaced(op->pairing), id);
                 buf_json_member_str(&out, "replacedKeyId", id);
@@ -60,13 +67,29 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
         free(op);
 }
 
+/* `uplinks`: relay URLs, normalized (free()). 0, or answered. */
+static int param_uplinks(Call *call, char *urls[UPLINKS_MAX], size_t *n)
+{
+        JsonSlice list = call_param(call, "uplinks"), item;
+        const char *fault = "there are more relays than 8, or one is no text";
+
+        while (list.p && json_is_array(list) && json_array_next(&list, &item)) {
+                _cleanup_(freep) char *text = NULL;
+                if (*n >= UPLINKS_MAX || json_str_dup(item, &text) < 0 ||
+                    relay_url_normalize(text, strlen(text), &urls[*n], &fault) < 0) {
+                        call_fail_url(call, text ? text : "", fault);
+                        return -EINVAL;
+                }
+                (*n)++;
+        }
+        return 0;
+}
+
 /* The pieces of an invitation, given one by one. 0, or answered. */
 static int invitation_of_params(Call *call, InviteUri *u)
 {
         _cleanup_(freep) char *address = NULL, *id = NULL;
         _cleanup_(call_wipe_strp) char *code = NULL;
-        JsonSlice list = call_param(call, "uplinks"), item;
-        const char *fault = "there are more relays than 8, or one is no text";
 
         if (call_param_str(call, "address", 64, &address) < 0 ||
             call_param_str(call, "codeId", 64, &id) < 0 ||
@@ -96,16 +119,7 @@ static int invitation_of_params(Call *call, InviteUri *u)
                 call_fail(call, "internal", "out of memory");
                 return -ENOMEM;
         }
-        while (list.p && json_is_array(list) && json_array_next(&list, &item)) {
-                _cleanup_(freep) char *text = NULL;
-                if (u->n_relays >= INVITE_RELAYS_MAX || json_str_dup(item, &text) < 0 ||
-                    relay_url_normalize(text, strlen(text), &u->relays[u->n_relays], &fault) < 0) {
-                        call_fail_url(call, text ? text : "", fault);
-                        return -EINVAL;
-                }
-                u->n_relays++;
-        }
-        return 0;
+        return param_uplinks(call, u->relays, &u->n_relays);
 }
 
 static int param_invitation(Call *call, InviteUri *u)
@@ -137,21 +151,27 @@ static int param_invitation(Call *call, InviteUri *u)
         return -EINVAL;
 }
 
+static const char bad_name[] =
+        "a name is at most 64 bytes of printable text, without - or @ in front";
+
 void call_pair(Call *call)
 {
         _cleanup_(invite_uri_done) InviteUri u = {};
         _cleanup_(freep) char *name = NULL;
         IpcConn *c = call->conn;
         IpcPairing *op;
+        bool recover;
         int r;
 
         if (call_param_str(call, "name", NAME_MAX_BYTES, &name) < 0 ||
-            param_invitation(call, &u) < 0)
+            call_param_bool(call, "recovery", &recover) < 0 || param_invitation(call, &u) < 0)
                 return;
+        if (recover && u.has_code_id) {
+                call_fail(call, "badRequest", "a recovery key has no code id");
+                return;
+        }
         if (name && name[0] && !name_is_valid(name)) {
-                call_fail(call, "badRequest",
-                          "a name is at most 64 bytes of printable text, "
-                          "without - or @ in front");
+                call_fail(call, "badRequest", bad_name);
                 return;
         }
         op = calloc(1, sizeof(*op));
@@ -161,7 +181,7 @@ void call_pair(Call *call)
         }
         op->conn = c;
         op->request = call->request;
-        r = pairing_start(&op->pairing, call->agent, &u, name ? name : "", on_paired, op);
+        r = pairing_start(&op->pairing, call->agent, &u, recover, name ? name : "", on_paired, op);
         if (r < 0) {
                 free(op);
                 if (r == -EEXIST)
@@ -179,20 +199,31 @@ void call_pair(Call *call)
         call->answered = true;
 }
 
-void call_peer_remove(Call *call)
+/* The peer that `name` names. NULL: answered. */
+static Peer *param_peer(Call *call)
 {
         _cleanup_(freep) char *name = NULL;
         Peer *p;
         int r = call_param_str(call, "name", NAME_MAX_BYTES, &name);
 
         if (r < 0)
-                return;
+                return NULL;
         p = r ? agent_find_peer(call->agent, name, strlen(name)) : NULL;
-        if (!p) {
+        if (!p)
                 call_fail_f(call, "noSuchPeer", "there is no peer %s; see `linkctl peers`",
                             r ? name : "without a name");
+        return p;
+}
+
+void call_peer_remove(Call *call)
+{
+        char name[NAME_MAX_BYTES + 1];
+        Peer *p = param_peer(call);
+        int r;
+
+        if (!p)
                 return;
-        }
+        memcpy(name, p->name, sizeof(name));
         r = peer_remove(p);
         if (r < 0)
                 call_fail_errno(call, r);
@@ -200,8 +231,95 @@ void call_peer_remove(Call *call)
                 buf_json_member_str(&call->result, "name", name);
 }
 
+void call_peer_rename(Call *call)
+{
+        _cleanup_(freep) char *to = NULL;
+        Peer *p = param_peer(call);
+        int r;
+
+        if (!p || (r = call_param_str(call, "to", NAME_MAX_BYTES, &to)) < 0)
+                return;
+        if (!r || !name_is_valid(to)) {
+                call_fail(call, "badRequest", bad_name);
+                return;
+        }
+        if (agent_find_peer(call->agent, to, strlen(to))) {
+                call_fail(call, "exists", "there is a peer of that name already");
+                return;
+        }
+        r = peer_rename(p, to);
+        if (r < 0)
+                call_fail_errno(call, r);
+        else
+                buf_json_member_str(&call->result, "name", p->name);
+}
+
+void call_peer_export(Call *call)
+{
+        Peer *p = param_peer(call);
+
+        if (!p)
+                return;
+        _cleanup_(secret_freep) Secret *text = credential_export(p->credential);
+        if (!text || buf_reserve(&call->result, 16384) < 0) { /* so that it leaves no copy behind */
+                call_fail_errno(call, -ENOMEM);
+                return;
+        }
+        add_pairing(&call->result, p);
+        buf_json_member_str(&call->result, "credential", (const char *)text->data);
+}
+
+static void import(Call *call, const Credential *c, char *const *urls, size_t n, const char *name)
+{
+        Peer *p;
+        int r;
+
+        if (name[0] && !name_is_valid(name)) {
+                call_fail(call, "badRequest", bad_name);
+                return;
+        }
+        if (n == 0) {
+                call_fail(call, "badRequest", "no relay is named: a relay's URL is needed");
+                return;
+        }
+        r = pairing_import(&p, call->agent, c, urls, n, name);
+        if (r == -EEXIST)
+                call_fail(call, "exists", "there is a peer of that name already");
+        else if (r < 0)
+                call_fail_errno(call, r);
+        else
+                add_pairing(&call->result, p);
+}
+
+void call_peer_import(Call *call)
+{
+        _cleanup_(call_wipe_strp) char *text = NULL;
+        _cleanup_(freep) char *name = NULL;
+        char *urls[UPLINKS_MAX] = {};
+        size_t n = 0;
+        Credential *c;
+        int r = call_param_str(call, "credential", CREDENTIAL_STRING_MAX, &text);
+
+        if (r < 0 || call_param_str(call, "name", NAME_MAX_BYTES, &name) < 0)
+                return;
+        c = secret_object_new(sizeof(*c));
+        if (!c)
+                call_fail_errno(call, -ENOMEM);
+        else if (!r || credential_import(text, strlen(text), c) < 0)
+                call_fail(call, "badRequest", "`credential` is none, or is damaged");
+        else if (param_uplinks(call, urls, &n) == 0)
+                import(call, c, urls, n, name ? name : "");
+        for (size_t i = 0; i < n; i++)
+                free(urls[i]);
+        secret_object_free(c);
+}
+
 void ipc_call_drop_all(IpcConn *c)
 {
+        while (c->ops) {
+                c->ops->drop(c->ops->work);
+                call_op_free(c->ops);
+        }
         while (c->pairings) {
                 IpcPairing *op = c->pairings;
                 c->pairings = op->next;

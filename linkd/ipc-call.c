@@ -135,6 +135,49 @@ void call_wipe_strp(char **s)
         free(*s);
 }
 
+/* ---- answers that come later ---- */
+
+IpcOp *call_defer(Call *call)
+{
+        IpcOp *op = calloc(1, sizeof(*op));
+
+        if (!op) {
+                call_fail_errno(call, -ENOMEM);
+                return NULL;
+        }
+        op->conn = call->conn;
+        op->request = call->request;
+        op->next = call->conn->ops;
+        call->conn->ops = op;
+        call->conn->n_requests++;
+        call->answered = true;
+        return op;
+}
+
+IpcOp *call_op_free(IpcOp *op)
+{
+        for (IpcOp **at = &op->conn->ops; *at; at = &(*at)->next)
+                if (*at == op) {
+                        *at = op->next;
+                        break;
+                }
+        op->conn->n_requests--;
+        free(op);
+        return NULL;
+}
+
+void call_op_result(IpcOp *op, const Buf *out)
+{
+        if (buf_ok(out) == 0)
+                ipc_conn_send(op->conn,
+                              &(IpcMessage){.type = IPC_RESULT,
+                                            .request = op->request,
+                                            .json = {.p = (char *)out->data, .n = out->len}});
+        else
+                ipc_conn_send_error(op->conn, 0, op->request, "internal", "out of memory");
+        call_op_free(op);
+}
+
 /* ---- dispatch ---- */
 
 static const struct {
@@ -143,10 +186,16 @@ static const struct {
         CallFunc func;
 } methods[] = {
         {"status", ACCESS_READ, call_status},
+        {"subscribe", ACCESS_READ, call_subscribe},
         {"host.list", ACCESS_READ, call_host_list},
+        {"host.add", ACCESS_ADMINISTER, call_host_add},
+        {"host.remove", ACCESS_ADMINISTER, call_host_remove},
+        {"recovery.enable", ACCESS_ADMINISTER, call_recovery_enable},
+        {"recovery.disable", ACCESS_ADMINISTER, call_recovery_disable},
         {"uplink.add", ACCESS_ADMINISTER, call_uplink_add},
         {"uplink.remove", ACCESS_ADMINISTER, call_uplink_remove},
         {"uplink.list", ACCESS_READ, call_uplink_list},
+        {"usage", ACCESS_READ, call_usage},
         {"invite", ACCESS_ADMINISTER, call_invite},
         {"invitations", ACCESS_ADMINISTER, call_invitations},
         {"uninvite", ACCESS_ADMINISTER, call_uninvite},
@@ -155,6 +204,9 @@ static const struct {
         {"revoke", ACCESS_ADMINISTER, call_revoke},
         {"peers", ACCESS_READ, call_peers},
         {"peer.remove", ACCESS_ADMINISTER, call_peer_remove},
+        {"peer.rename", ACCESS_ADMINISTER, call_peer_rename},
+        {"peer.export", ACCESS_ADMINISTER, call_peer_export},
+        {"peer.import", ACCESS_ADMINISTER, call_peer_import},
 };
 
 static void run(Call *call, CallFunc func)

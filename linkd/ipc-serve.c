@@ -79,12 +79,6 @@ static void on_host_session_framed(HostServer *server, HostSession *h)
                 tell_framed(s);
 }
 
-static const HostServerOps server_ops = {
-        .on_session_framed = on_host_session_framed,
-        .on_session = on_host_session,
-        .on_session_ended = on_host_session_ended,
-};
-
 /* Lets a host go; its sessions live on without this application. */
 static void serve_end(IpcServe *serve)
 {
@@ -104,6 +98,29 @@ static void serve_end(IpcServe *serve)
         }
         free(serve);
 }
+
+static void on_host_removed(HostServer *server)
+{
+        IpcServe *serve = container_of(server, IpcServe, server);
+        Buf info = {};
+
+        buf_add_str(&info, "{");
+        buf_json_member_str(&info, "host", server->host->name);
+        buf_json_member_str(&info, "word", "noSuchHost");
+        buf_json_member_str(&info, "message", "the host was removed");
+        buf_add_str(&info, "}");
+        if (buf_ok(&info) == 0)
+                ipc_conn_notify(serve->conn, "unserved", &info);
+        buf_done(&info);
+        serve_end(serve);
+}
+
+static const HostServerOps server_ops = {
+        .on_session = on_host_session,
+        .on_session_framed = on_host_session_framed,
+        .on_session_ended = on_host_session_ended,
+        .on_host_removed = on_host_removed,
+};
 
 static IpcServe *find_serve(IpcConn *c, const Host *h)
 {

@@ -89,6 +89,7 @@ static void conn_close(IpcConn *c)
                         c->server->n_conns--;
                         break;
                 }
+        watch_remove(c->agent, &c->watcher);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
         c->timer = timer_free(c->timer);
@@ -105,6 +106,7 @@ static void stop_reading(IpcConn *c)
 static void conn_close_later(IpcConn *c, uint64_t msec)
 {
         c->closing = true;
+        watch_remove(c->agent, &c->watcher);
         stop_reading(c);
         timer_start(c->timer, msec);
 }
@@ -208,6 +210,13 @@ void ipc_conn_send_unknown(IpcConn *c, uint32_t request, const char *word, const
                        fits ? (int)name.n : (int)strlen("of that name"),
                        fits ? name.p : "of that name", list); /* fits */
         ipc_conn_send_error(c, 0, request, word, text);
+}
+
+void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
+{
+        ipc_conn_send(c, &(IpcMessage){.type = IPC_NOTIFY,
+                                       .name = ipc_str(topic),
+                                       .json = {.p = (char *)json->data, .n = json->len}});
 }
 
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message)

@@ -5,12 +5,14 @@
 #include "liblinkproto/ipcmsg.h"
 #include "pairing.h"
 #include "policy.h"
+#include "watch.h"
 
 typedef struct IpcConn IpcConn;
 typedef struct IpcSession IpcSession;
 typedef struct IpcServe IpcServe;
 typedef struct IpcAsk IpcAsk;
 typedef struct IpcPairing IpcPairing;
+typedef struct IpcOp IpcOp;
 
 /* One application. */
 struct IpcConn {
@@ -36,6 +38,8 @@ struct IpcConn {
         IpcServe *serves;
         IpcAsk *asks;
         IpcPairing *pairings;
+        IpcOp *ops;
+        Watcher watcher; /* topics 0: has not subscribed */
 };
 
 /* Listens at path; a stale socket there is replaced, one that answers is not. 0, or negative errno
@@ -54,6 +58,8 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* Queues NOTIFY. */
+void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json);
 /* Whether a frame with a body of so many bytes is not too large for the application. */
 bool ipc_conn_takes(const IpcConn *c, size_t body_len);
 /* Goes on reading, from the loop and not on this stack, if that had stopped and can. */

@@ -15,8 +15,13 @@ enum {
         CODE_CHARS = 6, /* of a generated code: 30^6, five guesses: one in 145 million */
         CODE_FAILURES_MAX =
                 5, /* wrong confirmations that burn a code (PROTOCOL.md "Pairing rules") */
+        RECOVERY_KEY_BYTES = 16, /* 128 bits: not guessed, however often it is tried */
+        RECOVERIES_MAX = 5,   /* attempts with the recovery key at a time: as many as at a code */
         INVITE_TTL_SEC = 900, /* default */
         INVITE_TTL_MAX_SEC = 7 * 24 * 3600,
+        DEVICE_TTL_MAX_SEC = 366 * 24 * 3600, /* who wants more gives no end */
+        EXPIRY_CHECK_MSEC = 60000, /* how late a device's session may end when the clock was set, or
+                                      the machine has slept */
 
         /* Waiting for others, milliseconds (PROTOCOL.md "Endpoints"). */
         CONNECT_MSEC = 8000,          /* name, TCP, TLS and upgrade together */
@@ -50,6 +55,8 @@ enum {
         APP_STALL_MSEC = 25000,  /* an application that does not read: its session ends, before a
                                     relay ends it for unanswered pings */
         LAST_SEEN_MSEC = 60000,  /* how often last-seen times are written */
+
+        STATUS_DELAY_MSEC = 100, /* changes are told to the service manager together */
 
         DIALBACKS_MAX = 64,       /* in flight at a relay (PROTOCOL.md "Endpoints") */
         HOST_SESSIONS_MAX = 4096, /* live sessions of a host: one descriptor each */

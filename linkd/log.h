@@ -1,5 +1,8 @@
-/* The daemon's log: one line an event on stderr, with systemd's priority prefix when journald reads
- * it. */
+/* The daemon's log: one line an event on stderr, or, when that is the journal, an entry with
+ * fields.
+ *
+ * A format that begins with "host %s", "peer %s" or "uplink %s" is about what its first argument
+ * names: the entry then has LINK_HOST=, LINK_PEER= or LINK_UPLINK=. */
 #pragma once
 
 #include "liblinkproto/util.h"
@@ -11,8 +14,11 @@ typedef enum LogLevel {
         LOG_LEVEL_DEBUG
 } LogLevel;
 
-/* Owned and set by main.c; the only mutable global. */
+/* Owned and set by main.c; the only mutable globals. */
 extern LogLevel log_max_level;
+extern bool log_to_journal;
+/* Whether stderr is the journal (systemd.exec(5)). */
+bool log_stderr_is_journal(void);
 
 void log_line(LogLevel level, const char *format, ...) _printf_(2, 3);
 /* 0 or -EINVAL. */

@@ -7,22 +7,112 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <uv.h>
 
 #include "agent.h"
 #include "config.h"
+#include "host.h"
 #include "ipc-server.h"
 #include "limits.h"
 #include "log.h"
+#include "peer.h"
+#include "watch.h"
 
 LogLevel log_max_level = LOG_LEVEL_INFO;
+bool log_to_journal;
 
 typedef struct Daemon {
         uv_loop_t loop;
-        uv_signal_t term, interrupt;
+        uv_signal_t term, interrupt, hangup;
         bool watching;
         Agent *agent;
+        const Config *config;
+        int argc; /* for reading the configuration again */
+        char **argv;
+        Timer *status_timer;
+        Watcher status_watcher;
+        char status[128]; /* as it was told last */
 } Daemon;
+
+static unsigned count_hosts(const Agent *a)
+{
+        unsigned n = 0;
+
+        for (const Host *h = a->hosts; h; h = h->next)
+                n++;
+        return n;
+}
+
+static unsigned count_peers(const Agent *a)
+{
+        unsigned n = 0;
+
+        for (const Peer *p = a->peers; p; p = p->next)
+                n++;
+        return n;
+}
+
+/* ---- what the service manager is told ---- */
+
+static void describe_status(const Agent *a, char *out, size_t size)
+{
+        unsigned uplinks = 0, registered = 0, sessions = 0, peers = count_peers(a);
+
+        for (const Host *h = a->hosts; h; h = h->next) {
+                sessions += h->n_sessions;
+                for (const Uplink *u = h->uplinks; u; u = u->next) {
+                        uplinks++;
+                        registered += u->state == UPLINK_REGISTERED;
+                }
+        }
+        for (const Peer *p = a->peers; p; p = p->next)
+                sessions += peer_n_links(p);
+        (void)snprintf(out, size, "%u of %u uplink%s registered, %u peer%s, %u session%s",
+                       registered, uplinks, uplinks == 1 ? "" : "s", peers, peers == 1 ? "" : "s",
+                       sessions, sessions == 1 ? "" : "s"); /* fits */
+}
+
+static void on_status_timer(void *userdata)
+{
+        Daemon *d = userdata;
+        char text[sizeof(d->status)];
+
+        describe_status(d->agent, text, sizeof(text));
+        if (strcmp(text, d->status) == 0)
+                return;
+        memcpy(d->status, text, sizeof(text));
+        (void)sd_notifyf(0, "STATUS=%s", text); /* nobody listening is fine */
+}
+
+/* What is told about may be half-way: it is looked at from the loop. */
+static void on_change(void *userdata, WatchTopic topic, const Buf *json)
+{
+        Daemon *d = userdata;
+
+        (void)topic;
+        (void)json;
+        if (!timer_active(d->status_timer))
+                timer_start(d->status_timer, STATUS_DELAY_MSEC);
+}
+
+static int watch_status(Daemon *d)
+{
+        d->status_watcher = (Watcher){
+                .topics = 1U << WATCH_HOST | 1U << WATCH_UPLINK | 1U << WATCH_PEER |
+                          1U << WATCH_SESSION,
+                .func = on_change,
+                .userdata = d,
+        };
+        d->status_timer = timer_new(&d->loop, on_status_timer, d);
+        if (!d->status_timer)
+                return -ENOMEM;
+        if (getenv("NOTIFY_SOCKET")) /* else nobody is told */
+                watch_add(d->agent, &d->status_watcher);
+        return 0;
+}
+
+/* ---- signals ---- */
 
 /* Closes everything: the loop then runs out. */
 static void stop(Daemon *d)
@@ -30,9 +120,13 @@ static void stop(Daemon *d)
         if (d->watching) {
                 uv_close((uv_handle_t *)&d->term, NULL);
                 uv_close((uv_handle_t *)&d->interrupt, NULL);
+                uv_close((uv_handle_t *)&d->hangup, NULL);
         }
-        if (d->agent)
-                agent_stop(d->agent);
+        d->status_timer = timer_free(d->status_timer);
+        if (!d->agent)
+                return;
+        watch_remove(d->agent, &d->status_watcher);
+        agent_stop(d->agent);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -44,22 +138,62 @@ static void on_signal(uv_signal_t *handle, int signum)
         stop(d);
 }
 
+/* All of the new configuration or nothing of it; what is wrong with it has been told. */
+static void reload(const Daemon *d)
+{
+        _cleanup_(config_done) Config fresh = {};
+
+        if (config_load(&fresh, d->argc, d->argv) != CONFIG_RUN) {
+                log_error("the configuration stays as it was");
+                return;
+        }
+        if (strcmp(fresh.state_dir, d->config->state_dir) != 0)
+                log_warning("state_dir %s counts from the next start", fresh.state_dir);
+        if (strcmp(fresh.socket, d->config->socket) != 0)
+                log_warning("socket %s counts from the next start", fresh.socket);
+        log_max_level = fresh.log_level;
+        log_info("the configuration was read again");
+}
+
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+        const Daemon *d = handle->data;
+        struct timespec now;
+
+        (void)signum;
+        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                         (unsigned long long)now.tv_sec * 1000000 +
+                                 (unsigned long long)now.tv_nsec / 1000);
+        reload(d);
+        (void)sd_notify(0, "READY=1"); /* nobody listening is fine */
+}
+
 static int watch_signals(Daemon *d)
 {
-        int r = uv_signal_init(&d->loop, &d->term);
+        const struct {
+                uv_signal_t *handle;
+                uv_signal_cb func;
+                int signum;
+        } signals[] = {
+                {&d->term, on_signal, SIGTERM},
+                {&d->interrupt, on_signal, SIGINT},
+                {&d->hangup, on_hangup, SIGHUP},
+        };
+        int r = 0;
 
-        if (r < 0)
-                return r;
-        r = uv_signal_init(&d->loop, &d->interrupt);
-        if (r < 0) {
-                uv_close((uv_handle_t *)&d->term, NULL);
-                return r;
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+                r = uv_signal_init(&d->loop, signals[i].handle);
+                if (r < 0) { /* the loop ends with those that there are */
+                        while (i-- > 0)
+                                uv_close((uv_handle_t *)signals[i].handle, NULL);
+                        return r;
+                }
+                signals[i].handle->data = d;
         }
         d->watching = true;
-        d->term.data = d->interrupt.data = d;
-        r = uv_signal_start(&d->term, on_signal, SIGTERM);
-        if (r == 0)
-                r = uv_signal_start(&d->interrupt, on_signal, SIGINT);
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(signals); i++)
+                r = uv_signal_start(signals[i].handle, signals[i].func, signals[i].signum);
         return r;
 }
 
@@ -89,19 +223,67 @@ static int start(Daemon *d, const Config *config)
         if (r == 0)
                 r = watch_signals(d);
         if (r == 0)
+                r = watch_status(d);
+        if (r == 0)
                 r = agent_start(d->agent);
         if (r < 0) {
                 log_error("cannot start: %s", fault ? fault : strerror(-r));
                 return r;
         }
         fprintf(stderr, "ready: socket %s\n", config->socket);
-        (void)sd_notify(0, "READY=1"); /* nobody listening is fine */
+        describe_status(d->agent, d->status, sizeof(d->status));
+        (void)sd_notifyf(0, "READY=1\nSTATUS=%s", d->status); /* nobody listening is fine */
         return 0;
 }
 
-static int run(const Config *config)
+/* ---- checking the state ---- */
+
+/* What is wrong has been logged line by line. */
+static int report_state(const Agent *a)
 {
-        Daemon d = {};
+        unsigned devices = 0;
+
+        for (const Host *h = a->hosts; h; h = h->next)
+                devices += h->n_devices;
+        printf("%s: %u hosts, %u devices, %u peers", store_dir(a->store), count_hosts(a), devices,
+               count_peers(a));
+        if (a->n_unreadable)
+                printf("; %u records cannot be used: restore them from a backup, or move them "
+                       "away\n",
+                       a->n_unreadable);
+        else
+                puts("; all is well");
+        return a->n_unreadable ? -EBADMSG : 0;
+}
+
+static int check_state(const Config *config)
+{
+        _cleanup_(freep) char *fault = NULL;
+        Agent *a = NULL;
+        uv_loop_t loop;
+        int r = uv_loop_init(&loop);
+
+        if (r < 0)
+                return r;
+        r = agent_new_to_check(&a, &loop, config->state_dir, &fault);
+        if (r < 0) {
+                log_error("%s", fault ? fault : strerror(-r));
+        } else {
+                r = report_state(a);
+                agent_stop(a);
+        }
+        (void)uv_run(&loop, UV_RUN_DEFAULT); /* 0: nothing is left */
+        agent_free(a);
+        if (uv_loop_close(&loop) < 0)
+                log_error("the event loop did not end cleanly");
+        return r;
+}
+
+/* ---- running ---- */
+
+static int run(const Config *config, int argc, char **argv)
+{
+        Daemon d = {.config = config, .argc = argc, .argv = argv};
         int r = uv_loop_init(&d.loop);
 
         if (r < 0) {
@@ -128,10 +310,17 @@ int main(int argc, char **argv)
         if (r != CONFIG_RUN)
                 return r == CONFIG_DONE ? EXIT_SUCCESS : 2;
         log_max_level = config.log_level;
+        log_to_journal = log_stderr_is_journal();
         if (sodium_init() < 0) {
                 log_error("libsodium does not start");
                 return EXIT_FAILURE;
         }
+        if (config.check_config) {
+                puts("the configuration is valid");
+                return EXIT_SUCCESS;
+        }
         harden_process();
-        return run(&config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        if (config.check_state)
+                return check_state(&config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run(&config, argc, argv) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -14,7 +14,7 @@ struct Pairing {
         char name[NAME_MAX_BYTES + 1];
         char *uplinks[UPLINKS_MAX];
         size_t n_uplinks;
-        bool has_code_id;
+        bool told_code_id; /* or none is needed */
         bool has_replaced;
         uint8_t replaced[KEY_ID_BYTES];
         Connector *connector;
@@ -60,38 +60,74 @@ static Peer *peer_with_address(Agent *a, const char *address)
         return p;
 }
 
-static int replace(Pairing *p, Peer *old, const Credential *c, Peer **ret)
+/* The peer whose credential a pairing replaces; NULL: none. */
+static Peer *peer_to_replace(Agent *a, const char *address, const char *name)
 {
-        uint8_t key_id[KEY_ID_BYTES];
-        int r;
+        Peer *p = name[0] ? agent_find_peer(a, name, strlen(name)) : peer_with_address(a, address);
 
-        memcpy(key_id, old->credential->key_id, KEY_ID_BYTES);
-        r = peer_replace(old, c, p->uplinks, p->n_uplinks);
-        if (r < 0)
-                return r;
-        p->has_replaced = memcmp(key_id, c->key_id, KEY_ID_BYTES) != 0;
-        memcpy(p->replaced, key_id, KEY_ID_BYTES);
-        *ret = old;
-        return 0;
+        return p && strcmp(p->credential->address, address) == 0 ? p : NULL;
 }
 
 /* Stores what the host gave: over an older pairing with the same host, if that has the same name or
  * none was asked for. */
-static int keep(Pairing *p, const Credential *c, Peer **ret)
+static int keep(Peer **ret, Agent *a, const Credential *c, char *const *uplinks, size_t n_uplinks,
+                const char *name)
 {
-        Peer *old = p->name[0] ? agent_find_peer(p->agent, p->name, strlen(p->name))
-                               : peer_with_address(p->agent, c->address);
+        Peer *old = peer_to_replace(a, c->address, name);
+        char made[NAME_MAX_BYTES + 1];
+        int r;
 
-        if (old && strcmp(old->credential->address, c->address) == 0)
-                return replace(p, old, c, ret);
-        if (old)
-                return -EEXIST; /* taken while this pairing ran */
-        if (!p->name[0]) {
-                (void)snprintf(p->name, sizeof(p->name), "host-%.6s", c->address);
-                for (unsigned i = 2; agent_find_peer(p->agent, p->name, strlen(p->name)); i++)
-                        (void)snprintf(p->name, sizeof(p->name), "host-%.6s-%u", c->address, i);
+        if (old) {
+                r = peer_replace(old, c, uplinks, n_uplinks);
+                if (r == 0)
+                        *ret = old;
+                return r;
         }
-        return peer_create(ret, p->agent, p->name, c, p->uplinks, p->n_uplinks);
+        if (!name[0]) {
+                (void)snprintf(made, sizeof(made), "host-%.6s", c->address);
+                for (unsigned i = 2; agent_find_peer(a, made, strlen(made)); i++)
+                        (void)snprintf(made, sizeof(made), "host-%.6s-%u", c->address, i);
+                name = made;
+        }
+        if (agent_find_peer(a, name, strlen(name)))
+                return -EEXIST; /* taken while this pairing ran */
+        return peer_create(ret, a, name, c, uplinks, n_uplinks);
+}
+
+/* Before anything is spent: whether a peer with that address and name ("": any) can be kept. */
+static int check_room(Agent *a, const char *address, const char *name)
+{
+        unsigned n = 0;
+
+        if (agent_find_peer(a, name, strlen(name)) && !peer_to_replace(a, address, name))
+                return -EEXIST;
+        for (const Peer *i = a->peers; i; i = i->next)
+                n++;
+        return n >= PEERS_MAX ? -EUSERS : 0;
+}
+
+int pairing_import(Peer **ret, Agent *a, const Credential *c, char *const *uplinks,
+                   size_t n_uplinks, const char *name)
+{
+        int r = check_room(a, c->address, name);
+
+        if (r == 0)
+                r = keep(ret, a, c, uplinks, n_uplinks, name);
+        if (r == 0)
+                log_info("imported a credential of host %s as peer %s", c->address, (*ret)->name);
+        return r;
+}
+
+static int keep_result(Pairing *p, const Credential *c, Peer **ret)
+{
+        const Peer *old = peer_to_replace(p->agent, c->address, p->name);
+        int r;
+
+        if (old)
+                memcpy(p->replaced, old->credential->key_id, KEY_ID_BYTES);
+        r = keep(ret, p->agent, c, p->uplinks, p->n_uplinks, p->name);
+        p->has_replaced = r == 0 && old && memcmp(p->replaced, c->key_id, KEY_ID_BYTES) != 0;
+        return r;
 }
 
 static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
@@ -105,7 +141,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
         p->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                r = keep(p, credential, &peer);
+                r = keep_result(p, credential, &peer);
                 /* Applications open sessions of their own. */
                 ws_free(ws);
                 secret_object_free(keys);
@@ -122,9 +158,10 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                 break;
         case CONNECTOR_WRONG_CODE:
                 (void)snprintf(text, sizeof(text), "%s%s", cause,
-                               p->has_code_id ? ""
-                                              : "; if the invitation shows a code id, give it with "
-                                                "--code-id"); /* fits, or is cut */
+                               p->told_code_id
+                                       ? ""
+                                       : "; if the invitation shows a code id, give it with "
+                                         "--code-id"); /* fits, or is cut */
                 p->func(p->userdata, NULL, "wrongCode", text);
                 break;
         case CONNECTOR_REVOKED: /* not in a pairing */
@@ -135,25 +172,19 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
         pairing_free(p);
 }
 
-int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const char *name,
-                  PairingFunc func, void *userdata)
+int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
+                  const char *name, PairingFunc func, void *userdata)
 {
-        const Peer *named = agent_find_peer(a, name, strlen(name));
-        unsigned n = 0;
         Pairing *p;
-        int r;
+        int r = check_room(a, invitation->address, name);
 
-        if (named && strcmp(named->credential->address, invitation->address) != 0)
-                return -EEXIST; /* before the code is spent */
-        for (const Peer *i = a->peers; i; i = i->next)
-                n++;
-        if (n >= PEERS_MAX)
-                return -EUSERS;
+        if (r < 0)
+                return r;
         p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
         p->agent = a;
-        p->has_code_id = invitation->has_code_id;
+        p->told_code_id = invitation->has_code_id || recover;
         p->func = func;
         p->userdata = userdata;
         strncpy(p->name, name, sizeof(p->name) - 1); /* checked by the caller; zeroed */
@@ -165,7 +196,7 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, const ch
         r = p->n_uplinks < invitation->n_relays
                     ? -ENOMEM
                     : connector_pair(&p->connector, a, invitation->address, invitation->code,
-                                     invitation->has_code_id ? invitation->code_id : NULL,
+                                     invitation->has_code_id ? invitation->code_id : NULL, recover,
                                      p->uplinks, p->n_uplinks, on_result, p);
         if (r < 0) {
                 pairing_free(p);

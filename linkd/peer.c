@@ -6,6 +6,7 @@
 
 #include "liblinkproto/b64u.h"
 #include "log.h"
+#include "watch.h"
 
 const char *peer_state_name(PeerState s)
 {
@@ -115,6 +116,7 @@ int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, cha
                 return r;
         }
         link_peer(p);
+        watch_tell_peer(p, "added");
         *ret = p;
         return 0;
 }
@@ -152,9 +154,27 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
                 p->cause[0] = '\0';
                 update_peer(p, NULL);
                 restart_links(p);
+                watch_tell_peer(p, "replaced");
         }
         peer_free(fresh);
         return r;
+}
+
+int peer_rename(Peer *p, const char *name)
+{
+        char old[sizeof(p->name)];
+        int r;
+
+        memcpy(old, p->name, sizeof(old));
+        (void)snprintf(p->name, sizeof(p->name), "%s", name); /* checked by the caller */
+        r = save(p);
+        if (r < 0) {
+                memcpy(p->name, old, sizeof(old));
+                return r;
+        }
+        log_info("peer %s: is called %s now", old, p->name);
+        watch_tell_peer(p, "renamed");
+        return 0;
 }
 
 static int load_uplinks(Peer *p, JsonSlice list)
@@ -235,6 +255,7 @@ int peer_remove(Peer *p)
                         *at = p->next;
                         break;
                 }
+        watch_tell_peer(p, "removed");
         peer_free(p);
         return 0;
 }
@@ -279,6 +300,7 @@ static void update_peer(Peer *p, const char *cause)
                  peer_state_name(state), p->cause[0] ? ": " : "", p->cause);
         p->state = state;
         p->since = time(NULL);
+        watch_tell_peer(p, "changed");
 }
 
 static void set_state(PeerLink *l, IpcState state, const char *word, const char *cause)
@@ -292,12 +314,16 @@ static void set_state(PeerLink *l, IpcState state, const char *word, const char 
                 return;
         }
         log_debug("peer %s: link %s -> %s", l->peer->name, names[l->state], names[state]);
-        if (state != l->state)
+        const bool differs = state != l->state;
+        if (differs)
                 l->since = time(NULL);
         l->state = state;
         if (l->conduit)
                 conduit_note_cause(l->conduit, cause);
         update_peer(l->peer, cause);
+        if (differs)
+                watch_tell_peer_session(l, state == IPC_STATE_CLOSED ? "closed" : "changed", word,
+                                        cause);
         l->func(l->userdata, state, word, cause);
 }
 
@@ -449,6 +475,7 @@ int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
         p->links = l;
         timer_start(l->timer, 0);
         update_peer(p, NULL);
+        watch_tell_peer_session(l, "opened", NULL, NULL);
         *ret = l;
         return 0;
 }
@@ -466,7 +493,11 @@ PeerLink *peerlink_free(PeerLink *l)
                         break;
                 }
         connector_free(l->connector);
-        conduit_free(l->conduit, "closed", "the session was closed");
+        l->conduit = conduit_free(l->conduit, "closed", "the session was closed");
+        if (l->state != IPC_STATE_CLOSED) {
+                l->state = IPC_STATE_CLOSED;
+                watch_tell_peer_session(l, "closed", "closed", "the session was closed");
+        }
         timer_free(l->timer);
         free(l);
         update_peer(p, NULL);

@@ -65,6 +65,9 @@ int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, cha
 /* Pairing again with the same host: puts a new credential and uplinks in place of the old, stored;
  * live links reconnect under the new one at once. 0 or negative errno, and nothing has changed. */
 int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks) _must_use_;
+/* Gives it another name (checked, not in use), stored. 0 or negative errno, and it has the old one.
+ */
+int peer_rename(Peer *p, const char *name) _must_use_;
 int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Peer *peer_free(Peer *p);
 /* Removes it from disk, then from memory; its links are closed. */

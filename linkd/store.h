@@ -1,7 +1,7 @@
 /* The agent's state directory: one small sealed record a file, written so that a crash or a full
  * disk at any moment leaves the old record or the new one (docs/SECURITY.md "State at rest").
  *
- *   record = "LKR1" | u8 version 1 | u8 kind | u16 0 | 16-byte id | 24-byte nonce | sealed JSON
+ *   record = "LKR1" | u8 format 1 | u8 kind | u16 0 | 16-byte id | 24-byte nonce | sealed JSON
  * text
  *
  * sealed by XChaCha20-Poly1305 under the master key, the 24 bytes before the nonce as associated
@@ -25,6 +25,9 @@ typedef enum RecordKind { RECORD_HOST = 1, RECORD_DEVICE = 2, RECORD_PEER = 3 } 
  * $CREDENTIALS_DIRECTORY/linkd.master, else from master.key in the directory, which is made only
  * where there is no record. 0, or negative errno with the fault in words: *ret_fault (free()). */
 int store_open(Store **ret, const char *dir, char **ret_fault) _must_use_;
+/* The same to look only: makes and changes nothing, takes no lock (so that an agent may be using
+ * it), and wants a key only where there are records. */
+int store_open_to_read(Store **ret, const char *dir, char **ret_fault) _must_use_;
 Store *store_close(Store *s);
 DEFINE_CLEANUP(Store, store_close)
 const char *store_dir(const Store *s);
@@ -33,8 +36,10 @@ const char *store_dir(const Store *s);
  * could not be read, whose fault is told then. Negative errno stops. */
 typedef int (*StoreRecordFunc)(void *userdata, RecordKind kind, const RecordId *id,
                                const Secret *text, const char *file, const char *fault);
-/* Reads all records. -EKEYREJECTED (*ret_fault says why): there are records and the key opens none.
- */
+/* Reads all records; one of a newer format is not read, so that nothing of it is lost.
+ * -EKEYREJECTED
+ * (*ret_fault says why): there are records and the key opens none; -EPROTONOSUPPORT: all that it
+ * might open are of a newer format. */
 int store_load(Store *s, StoreRecordFunc func, void *userdata, char **ret_fault) _must_use_;
 
 /* A new id for a record. */
@@ -45,6 +50,9 @@ int store_write(Store *s, RecordKind kind, const RecordId *id, const char *text,
                 size_t len) _must_use_;
 /* Removes a record, durably. 0 also if there was none. */
 int store_remove(Store *s, RecordKind kind, const RecordId *id) _must_use_;
+
+/* Removes n records of a kind, durably and with one sync. On failure some may be gone. */
+int store_remove_all(Store *s, RecordKind kind, const RecordId *ids, size_t n) _must_use_;
 
 /* A file of the directory that holds no secret: written atomically, not synced. */
 int store_write_plain(Store *s, const char *name, const char *text, size_t len) _must_use_;

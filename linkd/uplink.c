@@ -9,6 +9,8 @@
 #include "liblinkproto/control.h"
 #include "limits.h"
 #include "log.h"
+#include "usage.h"
+#include "watch.h"
 
 enum { CODE_NONE = 0 };
 
@@ -38,10 +40,13 @@ static void set_state(Uplink *u, UplinkState state)
                           state_names[state]);
                 return;
         }
-        if (strcmp(state_names[u->state], state_names[state]) != 0)
+        const bool differs = strcmp(state_names[u->state], state_names[state]) != 0;
+        if (differs)
                 u->since = time(NULL);
         log_debug("uplink %s: %s -> %s", u->url, state_names[u->state], state_names[state]);
         u->state = state;
+        if (differs)
+                watch_tell_uplink(u, "changed");
 }
 
 /* ---- losing it ---- */
@@ -77,6 +82,7 @@ static void lost(Uplink *u, unsigned code, const char *reason)
                  "uplink %s: %s; next try in %u ms", u->url, u->cause, (unsigned)wait);
         if (u->failures < 16)
                 u->failures++;
+        usage_on_lost(u);
         u->ws = ws_free(u->ws);
         set_state(u, UPLINK_WAITING);
         timer_start(u->timer, wait);
@@ -176,8 +182,10 @@ static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
                         lost(u, CODE_NONE, why);
                 }
                 return;
-        case CONTROL_ARRIVED: /* informational */
         case CONTROL_USAGE:
+                usage_on_message(u, m.connections);
+                return;
+        case CONTROL_ARRIVED: /* informational */
         case CONTROL_UNKNOWN:
         case CONTROL_REGISTER:
         case CONTROL_RESOLVE:
@@ -212,6 +220,16 @@ void uplink_start(Uplink *u)
                 lost(u, CODE_NONE, strerror(-r));
 }
 
+int uplink_ask_usage(Uplink *u)
+{
+        char text[64];
+        int r = control_encode(CONTROL_GET_USAGE, NULL, NULL, NULL, text, sizeof(text));
+
+        if (u->state != UPLINK_REGISTERED)
+                return -ENOTCONN;
+        return r < 0 ? r : ws_send_text(u->ws, text, (size_t)r);
+}
+
 /* ---- life ---- */
 
 int uplink_new(Uplink **ret, Host *host, const char *url)
@@ -236,6 +254,7 @@ Uplink *uplink_free(Uplink *u)
 {
         if (!u)
                 return NULL;
+        usage_on_lost(u);
         while (u->dialbacks)
                 dialback_free(u->dialbacks);
         ws_free(u->ws);
@@ -245,18 +264,23 @@ Uplink *uplink_free(Uplink *u)
         return NULL;
 }
 
-void uplink_describe(const Uplink *u, Buf *out)
+void uplink_describe_members(const Uplink *u, Buf *out)
 {
         char since[TIME_TEXT_BYTES];
 
         agent_format_time(u->since, since);
-        buf_json_comma(out);
-        buf_add_str(out, "{");
         buf_json_member_str(out, "url", u->url);
         buf_json_member_str(out, "host", u->host->name);
         buf_json_member_str(out, "state", state_names[u->state]);
         buf_json_member_str(out, "since", since);
         if (u->cause[0])
                 buf_json_member_str(out, "cause", u->cause);
+}
+
+void uplink_describe(const Uplink *u, Buf *out)
+{
+        buf_json_comma(out);
+        buf_add_str(out, "{");
+        uplink_describe_members(u, out);
         buf_add_str(out, "}");
 }

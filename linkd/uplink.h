@@ -39,6 +39,10 @@ int uplink_new(Uplink **ret, Host *host, const char *url) _must_use_;
 /* Ends the socket and the dial-backs in flight; sessions that stand live on. */
 Uplink *uplink_free(Uplink *u);
 void uplink_start(Uplink *u);
+/* Asks for `usage`; usage_on_message() gets the answer. 0; -ENOTCONN: it is not registered. */
+int uplink_ask_usage(Uplink *u) _must_use_;
 const char *uplink_state_name(UplinkState state);
 /* Appends {url, host, state, since, cause?}. */
 void uplink_describe(const Uplink *u, Buf *out);
+/* The members alone. */
+void uplink_describe_members(const Uplink *u, Buf *out);

@@ -27,7 +27,7 @@ static void upgrade(Conn *c, const WsRequest *q)
 {
         Relay *r = c->relay;
         char response[WSHANDSHAKE_RESPONSE_MAX];
-        int n = wshandshake_response(q->key, response);
+        int n = wshandshake_response(q->key, relay_wall_msec(), response);
 
         c->host = strdup(q->host);
         if (n < 0 || !c->host || !take_forwarded_address(c, q)) {

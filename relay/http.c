@@ -7,11 +7,13 @@
 
 static void answer(Conn *c, const char *status, const char *type, const Buf *body, bool head_only)
 {
-        char head[256];
+        char head[320], date[WSHANDSHAKE_DATE_MAX];
+        int r = wshandshake_date(relay_wall_msec(), date);
         int n = snprintf(head, sizeof(head),
                          "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                         "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                         status, type, body->len);
+                         "%s%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n",
+                         status, type, body->len, r < 0 ? "" : "Date: ", r < 0 ? "" : date,
+                         r < 0 ? "" : "\r\n");
 
         if (buf_ok(body) < 0 || n < 0 || (size_t)n >= sizeof(head)) {
                 conn_drop(c);

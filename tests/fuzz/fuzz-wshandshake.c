@@ -14,7 +14,7 @@ static void check_upgrade(const char *text, size_t size, const WsRequest *r)
                 CHECK(!(*c >= 'A' && *c <= 'Z') && ((unsigned char)*c >= 0x20 || *c == '\t'));
         CHECK(wshandshake_read(text, r->head_len, &again) == WSHEAD_UPGRADE);
         CHECK(memcmp(&again, r, sizeof(again)) == 0);
-        CHECK(wshandshake_response(r->key, out) > 0);
+        CHECK(wshandshake_response(r->key, 0, out) > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -190,11 +190,27 @@ static void test_response(void **state)
         (void)state;
         assert_int_equal(wshandshake_accept("dGhlIHNhbXBsZSBub25jZQ==", accept), 0);
         assert_string_equal(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        n = wshandshake_response("dGhlIHNhbXBsZSBub25jZQ==", out);
+        n = wshandshake_response("dGhlIHNhbXBsZSBub25jZQ==", 784111777999, out);
         assert_int_equal(n, strlen(out));
         assert_string_equal(out, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                                  "Connection: Upgrade\r\n"
-                                 "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+                                 "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+                                 "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+}
+
+static void test_date(void **state)
+{
+        char date[WSHANDSHAKE_DATE_MAX];
+
+        (void)state;
+        assert_int_equal(wshandshake_date(0, date), 0);
+        assert_string_equal(date, "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_int_equal(wshandshake_date(951782400000, date), 0);
+        assert_string_equal(date, "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_int_equal(wshandshake_date(253402300799999, date), 0);
+        assert_string_equal(date, "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_int_equal(wshandshake_date(253402300800000, date), -EINVAL);
+        assert_int_equal(wshandshake_date(-1, date), -EINVAL);
 }
 
 int main(void)
@@ -202,7 +218,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_heads),        cmocka_unit_test(test_cut),
                 cmocka_unit_test(test_other_fields), cmocka_unit_test(test_host_limit),
-                cmocka_unit_test(test_response),
+                cmocka_unit_test(test_response),     cmocka_unit_test(test_date),
         };
 
         return unit_run(tests);

@@ -29,9 +29,10 @@ class Usage(Case):
     def test_help(self):
         found = verbs()
         self.assertEqual(sorted(found), sorted(
-            ['status', 'host list', 'uplink add', 'uplink remove', 'uplink list', 'invite', 'invitations', 'uninvite',
-             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'call', 'send', 'listen', 'serve',
-             'completion', 'help']))
+            ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list',
+             'recovery', 'invite', 'invitations', 'uninvite', 'pair', 'devices', 'revoke', 'peers', 'peer show',
+             'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
+             'monitor', 'completion', 'help']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
             for line in text.splitlines():
@@ -58,8 +59,10 @@ class Usage(Case):
         for name, usage in (
                 ('serve', '[HOST] (--echo | --exec COMMAND [--timeout TIME] [--parallel N])'),
                 ('listen', '(PEER | --host HOST)'),
-                ('pair', '(URI | --address ADDRESS --code CODE [--code-id ID] --uplink URL...) [--name NAME]')):
-            self.assertEqual(self.run_ctl(name, '--help')[0].splitlines()[0], f'Usage: linkctl {name} {usage}')
+                ('pair', '[--name NAME] (URI | --address ADDRESS --uplink URL... --code CODE [--code-id ID] | '
+                         '--address ADDRESS --uplink URL... --recovery [--key-file FILE])')):
+            shown = ' '.join(self.run_ctl(name, '--help')[0].split())
+            self.assertTrue(shown.startswith(f'Usage: linkctl {name} {usage} '), shown)
         self.assertIn('listen --host', self.run_ctl('serve', '--help')[0])
 
     def test_a_slip_is_understood(self):
@@ -84,6 +87,9 @@ class Usage(Case):
                      ['call', 'home', '1', '--timeout', '0'], ['invite', '--ttl', '15q'],
                      ['invite', '--ttl', '0.5'], ['invite', '--ttl'], ['pair'], ['pair', '--address', 'x'],
                      ['pair', 'link:x', '--code', 'y'], ['listen'], ['listen', 'home', '--host', 'default'],
+                     ['recovery'], ['recovery', 'on'], ['recovery', 'default', 'enable', 'x'], ['pair', '--recovery', 'KEY'],
+                     ['peer', 'import'], ['peer', 'import', 'eyJhZGRyZXNzIjoi', '--uplink', 'ws://r'],
+                     ['pair', '--recovery', '--address', 'x', '--uplink', 'y', '--code', 'KEY'],
                      ['serve'], ['serve', '--echo', '--exec', 'cat'], ['serve', '--echo', '--timeout', '1'],
                      ['serve', '--exec', 'cat', '--parallel', '0'], ['completion', 'tcsh'],
                      ['send', 'home', '-', '--payload', '-'], ['status', '--user', '--system']):

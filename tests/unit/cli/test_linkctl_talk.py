@@ -32,14 +32,14 @@ class Calls(WithFake):
         out, _ = self.end(p, 0)
         self.assertNotIn('\x1b', out)  # a terminal is not told what to do
         head, row = out.splitlines()
-        self.assertEqual(row.split(), ['k1', 'évil\\x1b[31m', 'default', '2025-01-01T00:00:00Z', '-', 'yes', '-'])
+        self.assertEqual(row.split(), ['k1', 'évil\\x1b[31m', 'default', '2025-01-01T00:00:00Z', '-', 'yes', '-', '-'])
         self.assertEqual(head.index('HOST'), row.index('default'))
 
     def test_params(self):
         p = self.start_ctl('pair', '--address', 'A', '--code', 'C', '--code-id', 'I', '--uplink', 'ws://a', '--uplink',
                            'ws://b', '--name', 'n', '--json')
         params = self.agent.accept().answer_call('pair', '{"name":"n","address":"A","keyId":"k","uplinks":[]}')
-        self.assertEqual(json.loads(params), {'address': 'A', 'code': 'C', 'codeId': 'I', 'name': 'n',
+        self.assertEqual(json.loads(params), {'address': 'A', 'code': 'C', 'codeId': 'I', 'name': 'n', 'recovery': False,
                                               'uplinks': ['ws://a', 'ws://b']})
         self.assertEqual(json.loads(self.end(p, 0)[0])['keyId'], 'k')
         p = self.start_ctl('pair', '-', stdin=subprocess.PIPE)
