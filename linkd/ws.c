@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libwebsockets.h>
 #include <netinet/tcp.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 
 #include "liblinkproto/buf.h"
@@ -23,10 +24,11 @@ struct Ws {
         WsState state;
         RelayUrl url;
         char path[80];
-        struct lws *wsi;  /* NULL: none, or gone */
-        bool owned;       /* the owner has not called ws_free yet */
-        bool in_connect;  /* inside lws_client_connect_via_info */
-        char failure[96]; /* why the last address failed */
+        struct lws *wsi;      /* NULL: none, or gone */
+        bool owned;           /* the owner has not called ws_free yet */
+        bool in_connect;      /* inside lws_client_connect_via_info */
+        char failure[96];     /* why the last address failed */
+        bool bad_certificate; /* and that was it */
         uv_getaddrinfo_t resolver;
         bool resolving;
         struct addrinfo *addresses; /* owned; what is left of them to try is next_address */
@@ -365,15 +367,41 @@ static void on_peer_close(Ws *w, const uint8_t *data, size_t len)
 
 static void try_next_address(Ws *w);
 
+/* What libwebsockets says, in words that help. */
+static const char *words_of(const char *why)
+{
+        static const struct {
+                const char *start, *words;
+        } known[] = {
+                {"closed before established", "connection refused: is link-relay running there?"},
+                {"HS: ", "what answers there is no Link relay"},
+                {"read failed", "the connection was closed without an answer: is it a Link relay?"},
+                {"connect SSL err", "no TLS there: use ws://, or put a TLS proxy in front"},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                if (strncmp(why, known[i].start, strlen(known[i].start)) == 0)
+                        return known[i].words;
+        return why;
+}
+
+/* A refused certificate is told before the failed handshake, which does not say it. */
+static void on_certificate(Ws *w, X509_STORE_CTX *store, bool valid)
+{
+        w->bad_certificate = !valid;
+        if (!valid)
+                (void)snprintf(
+                        w->failure, sizeof(w->failure), "its certificate is not trusted: %s",
+                        X509_verify_cert_error_string(X509_STORE_CTX_get_error(store))); /* cut */
+}
+
 static void on_connect_failed(Ws *w, const char *why)
 {
-        static const char lws_words[] = "closed before established";
-
         w->wsi = NULL;
-        if (why)
+        if (why && !w->bad_certificate)
                 (void)snprintf(w->failure, sizeof(w->failure), "%s",
-                               strcmp(why, lws_words) == 0 ? "the connection was refused"
-                                                           : why); /* cut is fine */
+                               words_of(why)); /* cut is fine */
+        w->bad_certificate = false;
         if (!w->in_connect) /* else try_next_address goes on by itself */
                 try_next_address(w);
 }
@@ -419,7 +447,6 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 {
         Ws *w = lws_get_opaque_user_data(wsi);
 
-        (void)user;
         if (reason == LWS_CALLBACK_WSI_DESTROY && w) /* without CLIENT_CLOSED: never was open */
                 close_lost_watcher(wsi);
         if (!w || w == failed_wsi)
@@ -438,6 +465,9 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
                 return on_writable(w);
         case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
                 on_peer_close(w, in, len);
+                return 0;
+        case LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION:
+                on_certificate(w, user, len != 0);
                 return 0;
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
                 lws_set_opaque_user_data(wsi, failed_wsi);

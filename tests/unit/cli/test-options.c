@@ -183,17 +183,21 @@ static void test_table(void **state)
 {
         (void)state;
         for (const Verb *const *v = verbs; *v; v++) {
-                bool optional = false;
+                const VerbArg *args = (*v)->args;
                 assert_ptr_equal(verb_find((*v)->name), *v);
                 assert_false(verb_is_group((*v)->name));
                 assert_non_null((*v)->run);
                 assert_non_null((*v)->summary);
-                for (const VerbArg *a = (*v)->args; a->name; a++) {
-                        assert_true(a->optional || !optional); /* none behind an optional one */
-                        optional = a->optional;
-                }
+                /* None behind an optional one, but the last of two. */
+                for (const VerbArg *a = args; a->name; a++)
+                        assert_true(a == args || a->optional || !a[-1].optional ||
+                                    (a == args + 1 && !a[1].name));
                 for (const VerbOption *o = (*v)->options; o->name; o++) {
+                        char word[64];
                         assert_non_null(o->help);
+                        (void)snprintf(word, sizeof(word), "--%s", o->name); /* fits */
+                        if ((*v)->usage)
+                                assert_non_null(strstr((*v)->usage, word));
                         for (const VerbOption *g = verb_global_options; g->name; g++)
                                 assert_string_not_equal(o->name, g->name);
                         for (const VerbOption *p = (*v)->options; p < o; p++)
