@@ -145,7 +145,7 @@ static void socket_failed(DialSocket *s, const char *what, int error)
         Route *r = s->route;
 
         note(r, what,
-             error == ECONNREFUSED ? "the connection was refused"
+             error == ECONNREFUSED ? "connection refused: is link-relay running there?"
              : error               ? strerror(error)
                                    : "");
         (void)socket_free(s, false);
@@ -299,7 +299,9 @@ static void next_address(Route *r)
                 e = open_socket(r, &r->addresses[r->next++]);
                 if (e == 0)
                         break;
-                note(r, "", e == -ECONNREFUSED ? "the connection was refused" : strerror(-e));
+                note(r, "",
+                     e == -ECONNREFUSED ? "connection refused: is link-relay running there?"
+                                        : strerror(-e));
         }
         if (r->next < r->n_addresses)
                 timer_start(r->timer, DIAL_STEP_MSEC);

@@ -124,9 +124,11 @@ enum {
 
         /* IPC. */
         IPC_CONNECTIONS_MAX = 512,
-        IPC_SESSIONS_MAX = 256,  /* that one connection opens; incoming ones count for the host */
-        IPC_REQUESTS_MAX = 1024, /* unanswered, of one connection */
-        IPC_HELLO_MAX = 4096,    /* bytes before the hello */
+        IPC_SESSIONS_MAX = 256,   /* that one connection opens; incoming ones count for the host */
+        IPC_REQUESTS_MAX = 1024,  /* unanswered, of one connection */
+        UNKNOWN_NAME_BYTES = 256, /* a longer name is not repeated when it is told that there is
+                                     no such thing */
+        IPC_HELLO_MAX = 4096,     /* bytes before the hello */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
         IPC_OUT_HIGH_BYTES = 1024 * 1024, /* above it the connection's sessions are not read */
         /* Above it the connection is not read: more than sessions alone can reach, with the largest

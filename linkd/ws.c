@@ -332,7 +332,7 @@ static void on_fault(Ws *w, int error)
         if (w->state != WS_OPEN || w->finish)
                 closed(w, "closed");
         else if (error == -EMSGSIZE)
-                fault(w, WS_CLOSE_TOO_BIG, "a message over the limit");
+                fault(w, WS_CLOSE_TOO_BIG, "it sent a message that is too large");
         else
                 fault(w, WS_CLOSE_PROTOCOL, "the relay broke the WebSocket protocol");
 }
@@ -724,11 +724,11 @@ static void read_some(Ws *w)
                 if (n == -EAGAIN)
                         return;
                 if (n <= 0) {
-                        closed(w, w->state == WS_UPGRADING
-                                          ? "closed before the upgrade was answered"
-                                  : n == 0             ? "connection lost"
-                                  : w->stream.fault[0] ? w->stream.fault
-                                                       : strerror((int)-n));
+                        closed(w, w->state == WS_UPGRADING ? "the connection was closed without an "
+                                                             "answer: is it a Link relay?"
+                                  : n == 0                 ? "connection lost"
+                                  : w->stream.fault[0]     ? w->stream.fault
+                                                           : strerror((int)-n));
                         return;
                 }
                 take_bytes(w, w->loop->buffer, (size_t)n);

@@ -1,6 +1,6 @@
-/* The agent's WebSocket client: the thin edge between sockets and everything that speaks in messages.
- * Outbound only. dial.h brings the connection about; TLS is OpenSSL's; the upgrade and the frames are
- * liblinkproto's. */
+/* The agent's WebSocket client: the thin edge between sockets and everything that speaks in
+ * messages. Outbound only. dial.h brings the connection about; TLS is OpenSSL's; the upgrade and
+ * the frames are liblinkproto's. */
 #pragma once
 
 #include <uv.h>
@@ -32,8 +32,8 @@ typedef struct WsMessage {
 
 /* 0 or negative errno. loop and settings must outlive it. */
 int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings) _must_use_;
-/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC; what
- * is left is cut then. The uv loop runs until that is done. */
+/* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC;
+ * what is left is cut then. The uv loop runs until that is done. */
 void ws_loop_stop(WsLoop *l);
 /* Only after ws_loop_stop and once the uv loop has nothing left to run. NULL is fine. */
 WsLoop *ws_loop_free(WsLoop *l);

@@ -212,7 +212,11 @@ static void test_table(void **state)
                         optional = a->optional;
                 }
                 for (const VerbOption *o = (*v)->options; o->name; o++) {
+                        char word[64];
                         assert_non_null(o->help);
+                        (void)snprintf(word, sizeof(word), "--%s", o->name); /* fits */
+                        if ((*v)->usage)
+                                assert_non_null(strstr((*v)->usage, word));
                         for (const VerbOption *g = verb_global_options; g->name; g++)
                                 assert_string_not_equal(o->name, g->name);
                         for (const VerbOption *p = (*v)->options; p < o; p++)
