@@ -846,7 +846,9 @@ static void on_dialed(void *userdata, int fd, const char *why)
 
         w->dial = NULL; /* it ends itself */
         if (fd < 0) {
-                closed(w, why);
+                closed(w, strcmp(why, "connection refused") == 0
+                                  ? "connection refused: is link-relay running there?"
+                                  : why);
                 return;
         }
         if (w->url.tls && !tls) {

@@ -170,7 +170,7 @@ class Cable(World):
         seen, port = home.count(), relay.port
         relay.kill()
         self.ended(relay)
-        home.wait_line("connection was refused", seen)
+        home.wait_line("connection refused", seen)
         relay = self.far_relay(port)
         self.back("killed relay", home, laptop, seen)
 
