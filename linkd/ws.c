@@ -75,6 +75,8 @@ struct Ws {
         size_t message_max;
         uint8_t control_len, control[WSFRAME_CONTROL_MAX];
         bool text; /* the message that comes */
+        bool told; /* with its data, before the end of its frame: the owner may pause between the
+                      two */
         bool paused;
         Buf kept;            /* read, but paused before it was looked at */
         unsigned close_code; /* that came from the other end */
@@ -556,8 +558,7 @@ static void on_control(Ws *w)
         }
 }
 
-/* whole: it is all of a message. */
-static void on_data(Ws *w, uint8_t *p, size_t n, bool whole)
+static void on_data(Ws *w, uint8_t *p, size_t n)
 {
         if (wsframe_is_control(w->rx.opcode)) {
                 memcpy(w->control + w->control_len, p, n); /* 125 in all: wsframe has checked it */
@@ -565,8 +566,9 @@ static void on_data(Ws *w, uint8_t *p, size_t n, bool whole)
                 return;
         }
         if (!w->handler)
-                return; /* an orphan's: nobody's */
-        if (whole) {
+                return;                                            /* an orphan's: nobody's */
+        if (w->message.len == 0 && w->rx.fin && w->rx.left == 0) { /* all of a message */
+                w->told = true;
                 w->handler->on_message(w->userdata, w->text, p, n);
                 return;
         }
@@ -583,15 +585,16 @@ static void on_head(Ws *w)
                 w->text = w->rx.opcode == WS_TEXT;
 }
 
-/* told: its message was, when its data came. */
-static void on_frame_end(Ws *w, bool told)
+static void on_frame_end(Ws *w)
 {
         Buf whole = w->message; /* the receiver may free w */
+        bool told = w->told;
 
         if (wsframe_is_control(w->rx.opcode)) {
                 on_control(w);
                 return;
         }
+        w->told = false;
         if (!w->rx.fin || told || !w->handler)
                 return;
         w->message = (Buf){};
@@ -606,7 +609,6 @@ static size_t take_frames(Ws *w, uint8_t *data, size_t len)
 {
         size_t at = 0, n = 0;
         uint8_t *p = NULL;
-        bool whole = false;
         int event;
 
         while (w->state != WS_CLOSED && !w->paused) {
@@ -617,15 +619,12 @@ static size_t take_frames(Ws *w, uint8_t *data, size_t len)
                         on_fault(w, event);
                         return len;
                 }
-                if (event == WS_EVENT_HEAD) {
+                if (event == WS_EVENT_HEAD)
                         on_head(w);
-                        whole = false;
-                } else if (event == WS_EVENT_DATA) {
-                        whole = w->message.len == 0 && w->rx.fin && w->rx.left == 0;
-                        on_data(w, p, n, whole);
-                } else {
-                        on_frame_end(w, whole);
-                }
+                else if (event == WS_EVENT_DATA)
+                        on_data(w, p, n);
+                else
+                        on_frame_end(w);
         }
         return at;
 }
