@@ -35,10 +35,16 @@ static void on_ask_response(ConduitUser *u, uint32_t token, bool ok, JsonSlice b
 {
         IpcAsk *k = container_of(u, IpcAsk, user);
 
-        ipc_conn_send(k->conn, &(IpcMessage){.type = IPC_RESPONSE,
-                                             .flags = ok ? IPC_FLAG_OK : 0,
-                                             .request = token,
-                                             .json = {.p = body.p, .n = body.n}});
+        /* No credit bounds these, and the connection that they share is not held up for one
+         * application: what does not fit is lost for the one that does not fetch its answers. */
+        if (ipc_conn_waiting(k->conn) + body.n > IPC_OUT_ASK_BYTES_MAX)
+                ipc_conn_send_error(k->conn, 0, token, "tooMany",
+                                    "too many answers wait for the application to read them");
+        else
+                ipc_conn_send(k->conn, &(IpcMessage){.type = IPC_RESPONSE,
+                                                     .flags = ok ? IPC_FLAG_OK : 0,
+                                                     .request = token,
+                                                     .json = {.p = body.p, .n = body.n}});
         ask_end(k);
 }
 
@@ -95,7 +101,9 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
         else if (p && c->n_requests >= IPC_REQUESTS_MAX)
                 word = "tooMany", message = "too many unanswered requests";
         else if (p && (r = ask_start(c, p, m)) < 0)
-                word = "internal", message = strerror(-r);
+                word = r == -EUSERS ? "tooMany" : "internal",
+                message =
+                        r == -EUSERS ? "too many other users are calling this peer" : strerror(-r);
         if (!word && !p)
                 ipc_conn_send_unknown(c, m->request, "noSuchPeer", "peer", m->name, "peers");
         else if (word)

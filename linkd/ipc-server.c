@@ -9,6 +9,7 @@
 
 #include "ipc-call.h"
 #include "ipc-session.h"
+#include "ipc-share.h"
 #include "limits.h"
 #include "log.h"
 
@@ -65,6 +66,37 @@ static uint32_t error_of_word(const char *word)
         return 0;
 }
 
+/* ---- memory for frames that are not whole yet ---- */
+
+/* Sets a large frame's length aside, or lets it wait until others have ended. */
+static void set_aside(IpcConn *c, size_t len)
+{
+        if (c->set_aside || len <= IPC_FRAME_SMALL_BYTES)
+                return;
+        c->starved = !ipc_share_has_bytes(c->server->conns, c, len);
+        if (c->starved)
+                return;
+        c->set_aside = len;
+        timer_start(c->frame_timer, IPC_FRAME_MSEC);
+}
+
+static void give_back(IpcConn *c)
+{
+        if (!c->set_aside)
+                return;
+        c->set_aside = 0;
+        if (c->frame_timer)
+                timer_stop(c->frame_timer);
+        for (IpcConn *i = c->server->conns; i; i = i->next)
+                if (i->starved && !i->closing)
+                        timer_start(i->timer, 0); /* looks again */
+}
+
+static void on_frame_timer(void *userdata)
+{
+        ipc_conn_fail(userdata, "timeout", "a frame was not whole in time");
+}
+
 /* ---- the end of a connection ---- */
 
 static void on_conn_closed(uv_handle_t *handle)
@@ -94,6 +126,8 @@ static void conn_close(IpcConn *c)
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
         c->timer = timer_free(c->timer);
+        c->frame_timer = timer_free(c->frame_timer);
+        give_back(c);
         uv_close((uv_handle_t *)&c->pipe, on_conn_closed);
 }
 
@@ -149,9 +183,14 @@ static void write_more(IpcConn *c)
         }
 }
 
+size_t ipc_conn_waiting(const IpcConn *c)
+{
+        return c->out.len + c->writing.len;
+}
+
 bool ipc_conn_is_full(const IpcConn *c)
 {
-        return c->out.len + c->writing.len > IPC_OUT_HIGH_BYTES;
+        return ipc_conn_waiting(c) > IPC_OUT_HIGH_BYTES;
 }
 
 bool ipc_conn_takes(const IpcConn *c, size_t body_len)
@@ -178,7 +217,7 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
                 return;
         }
         r = ipcmsg_encode(&c->out, m);
-        if (r == 0 && c->out.len + c->writing.len > IPC_OUT_MAX_BYTES)
+        if (r == 0 && ipc_conn_waiting(c) > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
         if (r < 0) {
                 log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
@@ -247,6 +286,7 @@ static void on_hello(IpcConn *c, const IpcMessage *m)
         }
         c->frame_max = MIN(m->max_frame, (uint32_t)IPC_FRAME_MAX);
         c->hello_done = true;
+        timer_stop(c->timer);
         log_debug("application (uid %u) says hello: %.*s", c->uid, (int)MIN(m->name.n, (size_t)64),
                   m->name.p);
         ipc_conn_send(c, &(IpcMessage){
@@ -310,7 +350,7 @@ static void dispatch(IpcConn *c, const IpcMessage *m)
 /* An application that does not read its answers, or asks for very much, waits in its write(). */
 static bool wants_input(const IpcConn *c)
 {
-        return !c->closing && c->out.len + c->writing.len <= IPC_OUT_STOP_BYTES &&
+        return !c->closing && !c->starved && ipc_conn_waiting(c) <= IPC_OUT_STOP_BYTES &&
                c->unanswered_bytes <= IPC_UNANSWERED_BYTES_MAX;
 }
 
@@ -319,6 +359,7 @@ static size_t take_frames(IpcConn *c, const uint8_t *data, size_t len)
 {
         size_t used = 0;
 
+        c->starved = false; /* unless set_aside() says so again */
         while (wants_input(c)) {
                 const char *fault = NULL;
                 size_t n = 0;
@@ -333,8 +374,11 @@ static size_t take_frames(IpcConn *c, const uint8_t *data, size_t len)
                         if (!c->hello_done && MAX(n, len - used) > IPC_HELLO_MAX)
                                 ipc_conn_fail(c, "protocol",
                                               "the first frame must be a short HELLO");
+                        else
+                                set_aside(c, n);
                         return used;
                 }
+                give_back(c);
                 dispatch(c, &m);
                 used += n;
         }
@@ -363,6 +407,12 @@ static void update_reading(IpcConn *c)
                 conn_close_later(c, 0);
         else
                 c->reading = true;
+        if (c->set_aside && !c->closing) { /* its time runs while it is read */
+                if (want)
+                        timer_start(c->frame_timer, IPC_FRAME_MSEC);
+                else
+                        timer_stop(c->frame_timer);
+        }
 }
 
 static void take_input(IpcConn *c, const uint8_t *data, size_t len)
@@ -402,6 +452,8 @@ static void on_timer(void *userdata)
 
         if (c->closing)
                 conn_close(c);
+        else if (!c->hello_done)
+                ipc_conn_fail(c, "timeout", "there was no HELLO in time");
         else
                 take_input(c, NULL, 0);
 }
@@ -436,6 +488,7 @@ static void on_connection(uv_stream_t *stream, int status)
         c->agent = s->agent;
         c->frame_max = IPC_FRAME_MAX;
         c->timer = timer_new(s->agent->loop, on_timer, c);
+        c->frame_timer = timer_new(s->agent->loop, on_frame_timer, c);
         c->next = s->conns;
         s->conns = c;
         s->n_conns++;
@@ -444,7 +497,7 @@ static void on_connection(uv_stream_t *stream, int status)
                 r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
         if (r == 0)
                 r = policy_of_socket(fd, s->path, &c->access, &c->uid);
-        if (r == 0 && !c->timer)
+        if (r == 0 && (!c->timer || !c->frame_timer))
                 r = -ENOMEM;
         if (r == 0)
                 update_reading(c);
@@ -452,12 +505,14 @@ static void on_connection(uv_stream_t *stream, int status)
                 log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
                             s->path, strerror(-r));
                 conn_close(c);
-        } else if (s->n_conns > IPC_CONNECTIONS_MAX) {
-                ipc_conn_fail(c, "tooMany", "the agent has too many connections");
+        } else if (!ipc_share_has_place(s->conns, s->n_conns, c)) {
+                ipc_conn_fail(c, "tooMany", "the agent has too many connections, or this user has");
         } else if (!(c->access & ACCESS_READ)) {
                 ipc_conn_fail(c, "forbidden",
                               "this user may not use the agent: it is for root, "
                               "the agent's own user, and members of the socket's group");
+        } else {
+                timer_start(c->timer, IPC_HELLO_MSEC);
         }
 }
 

@@ -23,8 +23,11 @@ struct IpcConn {
         unsigned access; /* Access bits */
         uid_t uid;
         bool hello_done, closing, reading;
+        bool starved; /* a large frame waits until others have ended: see IPC_IN_UID_BYTES_MAX */
         uint32_t frame_max; /* largest length that the application takes */
-        Timer *timer;       /* goes on reading, or while closing: ends it */
+        Timer *timer;       /* waits for HELLO; goes on reading; while closing: ends it */
+        Timer *frame_timer; /* until a large frame must be whole */
+        size_t set_aside;   /* for that frame; 0: none */
         Buf in;             /* what was read and is not a whole frame yet */
         Buf out;            /* waits for the write in flight */
         Buf writing;        /* in flight */
@@ -66,5 +69,7 @@ bool ipc_conn_takes(const IpcConn *c, size_t body_len);
 void ipc_conn_wake(IpcConn *c);
 /* Bytes that the application has taken from the socket, or the kernel for it, up to now. */
 uint64_t ipc_conn_taken(const IpcConn *c);
+/* Bytes that wait for the application to read them. */
+size_t ipc_conn_waiting(const IpcConn *c);
 /* Whether so much waits for the application to read that its sessions must not be read. */
 bool ipc_conn_is_full(const IpcConn *c);

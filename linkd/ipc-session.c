@@ -42,9 +42,9 @@ static void deliver(IpcSession *s, IpcMessage *m)
 
         m->session = s->id;
         if (!s->held && s->out_balance > 0 && !ipc_conn_is_full(s->conn)) {
-                size_t before = s->conn->out.len + s->conn->writing.len;
+                size_t before = ipc_conn_waiting(s->conn);
                 ipc_conn_send(s->conn, m);
-                s->out_balance -= (int64_t)(s->conn->out.len + s->conn->writing.len - before);
+                s->out_balance -= (int64_t)(ipc_conn_waiting(s->conn) - before);
                 update_blocked(s);
                 return;
         }
@@ -339,7 +339,7 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
         if (!s)
                 return -ENOMEM;
         s->user.roles = IPC_ROLE_REQUESTS | IPC_ROLE_EVENTS;
-        r = peerlink_new(&s->link, p, on_link_state, s);
+        r = peerlink_new(&s->link, p, c->uid, on_link_state, s);
         buf_add_str(&info, "{");
         buf_json_member_str(&info, "peer", p->name);
         buf_json_member_str(&info, "address", p->credential->address);
@@ -375,6 +375,10 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
         else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");
+        else if (!peer_has_place(p, c->uid, c->access & ACCESS_ADMINISTER))
+                ipc_conn_send_error(c, 0, m->request, "tooMany",
+                                    "there are too many sessions with this peer, or this user has "
+                                    "its share of them");
         else if ((r = open_link(c, p, m)) < 0)
                 ipc_conn_send_error(c, 0, m->request, "internal", strerror(-r));
 }

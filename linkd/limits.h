@@ -90,6 +90,10 @@ enum {
         HOST_SESSIONS_MAX = 4096,    /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
                                      has proved itself takes the place of the oldest */
+        /* And so of one peer, as this machine's share of its host: what applications open, and the
+         * one-shot calls' own, one a user. */
+        PEER_SESSIONS_MAX = 56,
+        PEER_ASKS_MAX = 8,
         /* Sessions whose client has not sent a sealed frame yet, of one host. An honest one sends
          * its cap at once; a replayed first message never can. The oldest goes for a new one. */
         HOST_UNPROVEN_MAX = 64,
@@ -124,11 +128,23 @@ enum {
 
         /* IPC. */
         IPC_CONNECTIONS_MAX = 512,
+        IPC_CONNECTIONS_RESERVED = 32, /* of these, for root and the agent's own user */
+        IPC_CONNECTIONS_UID_MAX =
+                128,              /* of any other user: it takes four of them to fill the rest */
         IPC_SESSIONS_MAX = 256,   /* that one connection opens; incoming ones count for the host */
         IPC_REQUESTS_MAX = 1024,  /* unanswered, of one connection */
         UNKNOWN_NAME_BYTES = 256, /* a longer name is not repeated when it is told that there is
                                      no such thing */
         IPC_HELLO_MAX = 4096,     /* bytes before the hello */
+        IPC_HELLO_MSEC = 10000,   /* until it: a connection that says nothing takes a place */
+        /* Frames that have begun and are not whole. Small ones are bounded by the connections; for
+         * a larger one its whole length is set aside before it is read on: four of the largest for
+         * each user, sixteen for all but root and the agent's own user. */
+        IPC_FRAME_SMALL_BYTES = 64 * 1024,
+        IPC_IN_UID_BYTES_MAX = 4 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_IN_BYTES_MAX = 16 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_FRAME_MSEC =
+                30000, /* a large frame must be whole by then, unless linkd does not read */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
         IPC_OUT_HIGH_BYTES = 1024 * 1024, /* above it the connection's sessions are not read */
         /* Above it the connection is not read: more than sessions alone can reach, with the largest
@@ -136,6 +152,9 @@ enum {
          * stopped by answers it does not fetch. */
         IPC_OUT_STOP_BYTES = 18 * 1024 * 1024,
         IPC_CLOSE_MSEC = 5000, /* what a last ERROR may take to leave */
+        /* Up to it answers of ASKs are queued, so that a hostile host cannot fill what is left for
+         * answers, errors and states, and have the connection cut. */
+        IPC_OUT_ASK_BYTES_MAX = 48 * 1024 * 1024,
         IPC_OUT_MAX_BYTES =
                 64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
         SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */

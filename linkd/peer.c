@@ -226,7 +226,6 @@ int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text)
 }
 
 static void close_links(Peer *p, const char *word, const char *cause);
-static AskLink *asklink_free(AskLink *k);
 
 Peer *peer_free(Peer *p)
 {
@@ -234,7 +233,7 @@ Peer *peer_free(Peer *p)
                 return NULL;
         close_links(p, "closed", "the peer was removed or the agent is stopping");
         while (p->asks)
-                asklink_free(p->asks);
+                peer_ask_free(p->asks);
         while (p->links) /* users that did not let go on IPC_STATE_CLOSED do it now */
                 peerlink_free(p->links);
         for (size_t i = 0; i < p->n_uplinks; i++)
@@ -481,7 +480,18 @@ static void restart_links(Peer *p)
         }
 }
 
-int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
+bool peer_has_place(const Peer *p, uid_t uid, bool privileged)
+{
+        unsigned n = 0, of_uid = 0;
+
+        for (const PeerLink *l = p->links; l; l = l->next) {
+                n += !l->ask;
+                of_uid += !l->ask && l->uid == uid;
+        }
+        return n < PEER_SESSIONS_MAX && (privileged || of_uid < PEER_SESSIONS_MAX - n);
+}
+
+int peerlink_new(PeerLink **ret, Peer *p, uid_t uid, PeerLinkFunc func, void *userdata)
 {
         PeerLink *l = calloc(1, sizeof(*l));
 
@@ -494,6 +504,7 @@ int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata)
                 return -ENOMEM;
         }
         l->peer = p;
+        l->uid = uid;
         l->state = IPC_STATE_CONNECTING;
         l->func = func;
         l->userdata = userdata;
@@ -530,86 +541,4 @@ PeerLink *peerlink_free(PeerLink *l)
         free(l);
         update_peer(p, NULL);
         return NULL;
-}
-
-/* ---- one-shot calls ---- */
-
-struct AskLink {
-        AskLink *next;
-        Peer *peer;
-        uid_t uid;
-        PeerLink *link;
-        Timer *timer; /* looks whether it has been idle for long enough */
-        uint64_t used_msec;
-};
-
-static AskLink *asklink_free(AskLink *k)
-{
-        for (AskLink **at = &k->peer->asks; *at; at = &(*at)->next)
-                if (*at == k) {
-                        *at = k->next;
-                        break;
-                }
-        k->link = peerlink_free(k->link);
-        timer_free(k->timer);
-        free(k);
-        return NULL;
-}
-
-static void on_ask_timer(void *userdata)
-{
-        AskLink *k = userdata;
-        uint64_t now = uv_now(k->peer->agent->loop);
-
-        if (!k->link->conduit) {
-                asklink_free(k); /* closed: revoked */
-                return;
-        }
-        if (!conduit_is_idle(k->link->conduit))
-                k->used_msec = now;
-        if (now >= k->used_msec + ASK_KEEP_MSEC) {
-                asklink_free(k);
-                return;
-        }
-        timer_start(k->timer, ASK_KEEP_MSEC / 4);
-}
-
-static void on_ask_state(void *userdata, IpcState state, const char *word, const char *cause)
-{
-        AskLink *k = userdata;
-
-        (void)word;
-        (void)cause;
-        if (state == IPC_STATE_CLOSED)
-                timer_start(k->timer, 0); /* not on this stack */
-}
-
-int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret)
-{
-        AskLink *k = p->asks;
-        int r;
-
-        while (k && (k->uid != uid || !k->link->conduit))
-                k = k->next;
-        if (!k) {
-                k = calloc(1, sizeof(*k));
-                if (!k)
-                        return -ENOMEM;
-                k->peer = p;
-                k->uid = uid;
-                k->timer = timer_new(p->agent->loop, on_ask_timer, k);
-                r = k->timer ? peerlink_new(&k->link, p, on_ask_state, k) : -ENOMEM;
-                if (r < 0) {
-                        timer_free(k->timer);
-                        free(k);
-                        return r;
-                }
-                k->next = p->asks;
-                p->asks = k;
-                timer_start(k->timer, ASK_KEEP_MSEC);
-        }
-        peerlink_hurry(k->link, true);
-        k->used_msec = uv_now(p->agent->loop);
-        *ret = k->link->conduit;
-        return 0;
 }

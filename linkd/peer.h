@@ -59,6 +59,8 @@ struct PeerLink {
         PeerLinkFunc func;
         void *userdata;
         time_t since;
+        uid_t uid; /* whose it is */
+        bool ask;  /* for one-shot calls: not among the applications' sessions */
 };
 
 /* Stores a new peer. name: checked, not in use. 0 or negative errno. */
@@ -77,8 +79,11 @@ int peer_remove(Peer *p) _must_use_;
 const char *peer_state_name(PeerState s);
 unsigned peer_n_links(const Peer *p);
 
-/* Starts a managed connection. func is never called from inside. 0; -ENOMEM. */
-int peerlink_new(PeerLink **ret, Peer *p, PeerLinkFunc func, void *userdata) _must_use_;
+/* Whether a user may open one more session: of PEER_SESSIONS_MAX, a user may have as many as are
+ * left for the others, so that each further one gets a share. privileged: all that are left. */
+bool peer_has_place(const Peer *p, uid_t uid, bool privileged);
+/* Starts a managed connection for a user. func is never called from inside. 0; -ENOMEM. */
+int peerlink_new(PeerLink **ret, Peer *p, uid_t uid, PeerLinkFunc func, void *userdata) _must_use_;
 /* Ends it, flushed. */
 PeerLink *peerlink_free(PeerLink *l);
 
@@ -89,5 +94,8 @@ void peerlink_hurry(PeerLink *l, bool fresh);
 void peer_probe(Peer *p, bool changed);
 
 /* The conduit for one-shot calls of a user: shared, kept for a minute after the last. The caller
- * adds its ConduitUser (roles 0) and removes it when answered. */
+ * adds its ConduitUser (roles 0) and removes it when answered. 0; -EUSERS: too many other users
+ * have calls in flight; -ENOMEM. */
 int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret) _must_use_;
+/* For peer_free: ends one. NULL. */
+AskLink *peer_ask_free(AskLink *k);

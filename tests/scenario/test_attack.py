@@ -7,11 +7,13 @@ import json
 import os
 import pathlib
 import re
+import select
 import socket
 import struct
 import sys
 import threading
 import time
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -215,6 +217,167 @@ class State(World):
             self.assertEqual(victim.read_text(), "mine")
             self.assertFalse(os.path.lexists(tmp))
             self.a.ctl("uplink", "remove", "ws://127.0.0.1:1")
+
+
+class Frames(World):
+    """Frames of the IPC that begin and never end."""
+
+    def begin(self, agent, sent):
+        """A CALL of 16 MiB of which so many bytes are sent."""
+        app = App(agent)
+        whole = frame(CALL, text("status") + b" " * (16 * MIB - 22) + b"{}", request=1)
+        app.socket.setblocking(False)
+        self.addCleanup(app.close)
+        app.rest = memoryview(whole)
+        self.push(app, sent)
+        return app
+
+    def push(self, app, n):
+        """Sends up to n bytes more; how many linkd took (it reads, or the kernel's buffer took them)."""
+        taken = 0
+        while taken < n:
+            if not select.select([], [app.socket], [], 2)[1]:
+                break
+            part = app.socket.send(app.rest[:n - taken])
+            app.rest = app.rest[part:]
+            taken += part
+        return taken
+
+    def test_a_user_has_room_for_four(self):
+        a = self.agent("a")
+        begun = [self.begin(a, MIB) for _ in range(4)]
+        fifth = self.begin(a, 0)
+        self.assertLess(self.push(fifth, 2 * MIB), 2 * MIB)  # it waits in its write
+        App(a).status()  # and nobody else does
+        first = begun[0]
+        self.push(first, len(first.rest))
+        first.socket.setblocking(True)
+        self.assertEqual(first.next()[0], RESULT)
+        self.push(fifth, len(fifth.rest))
+        self.assertEqual(len(fifth.rest), 0)
+        fifth.socket.setblocking(True)
+        self.assertEqual(fifth.next()[0], RESULT)
+
+    def test_one_that_goes_makes_room(self):
+        a = self.agent("a")
+        begun = [self.begin(a, MIB) for _ in range(4)]
+        fifth = self.begin(a, MIB)
+        begun[2].close()
+        self.push(fifth, len(fifth.rest))
+        self.assertEqual(len(fifth.rest), 0)
+
+    def test_nothing_is_waited_for_without_end(self):
+        a = self.agent("a")
+        silent = App(a, hello=False)
+        half = App(a, hello=False)
+        half.socket.sendall(HELLO_FRAME[:-1])
+        begun = self.begin(a, MIB)
+        begun.socket.setblocking(True)
+        begun.socket.settimeout(agentkit.LIMIT_SEC)
+        for app in (silent, half, begun):
+            got = app.next()
+            self.assertEqual((got[0], word(got)), (ERROR, "timeout"))
+            with self.assertRaises(EOFError):
+                app.next()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root, to be somebody else")
+class Members(Attack):
+    """A member of the socket's group."""
+
+    def setUp(self):
+        super().setUp()
+        os.chmod(self.directory, 0o755)
+
+    @contextlib.contextmanager
+    def member(self, uid):
+        os.seteuid(uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    def test_root_has_a_place(self):
+        a = self.agent("a")
+        apps = []
+        refused = {}
+        for uid in range(65530, 65535):
+            for n in range(128 + 1):
+                with self.member(uid):
+                    apps.append(App(a, hello=False))
+                if n == 128 or len(apps) > 512 - 32:
+                    got = apps.pop().next()
+                    self.assertEqual((got[0], word(got)), (ERROR, "tooMany"))
+                    refused[uid] = n
+                    break
+        self.assertEqual(list(refused.values()), [128, 128, 128, 480 - 3 * 128, 0])
+        a.json("status")
+        for app in apps:
+            app.close()
+        with self.member(65534):
+            App(a).close()
+
+
+    def test_a_peer_is_shared(self):
+        """The host takes 64 sessions of a device; this machine's users share them."""
+        _, laptop, _ = self.paired(self.relay())
+        apps = {}
+        for uid, share in ((65530, 28), (65531, 14), (65532, 7)):
+            with self.member(uid):
+                apps[uid] = App(laptop)
+            for n in range(100):
+                apps[uid].send(CONNECT, struct.pack(">I", 65536) + text("home"), request=n + 1)
+            answers = {}
+            while len(answers) < 100:
+                got = apps[uid].until(OPENED, ERROR)
+                answers[got[3]] = word(got) if got[0] == ERROR else got[2]
+            self.assertEqual(sum(a == "tooMany" for a in answers.values()), 100 - share)
+        with self.member(65533):
+            other = App(laptop)
+        other.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
+        session = other.until(OPENED, request=1)[2]
+        other.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
+        self.assertEqual(other.until(RESPONSE, ERROR, request=2)[4], b"1")
+        for uid in range(65520, 65530):  # more than there are places for at a time
+            with self.member(uid):
+                app = App(laptop)
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
+            self.assertEqual(app.until(RESPONSE, ERROR, request=1)[4], b"2")
+            app.close()
+        for app in (other, *apps.values()):
+            app.close()
+
+
+class Asks(World):
+    """A host that answers much more than it was asked for."""
+
+    def test_answers_that_nobody_reads_do_not_end_the_connection(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        evil = pathlib.Path(self.directory) / "evil"
+        asked = pathlib.Path(self.directory) / "asked"
+        evil.write_text(f"case $(cat) in 1) echo 1 ;; *) printf x >> {asked}; "
+                        "head -c 15000000 /dev/zero | tr '\\0' 1 ;; esac\n")
+        server = self.add(home.start_ctl("serve", "--exec", f"sh {evil}"))
+        server.wait_line("^serving")
+        app = App(laptop)
+        self.addCleanup(app.close)
+        app.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
+        session = app.until(OPENED)[2]
+        asks = range(10, 17)
+        for n in asks:
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=n)
+        laptop.until("all are asked", lambda: asked.exists() and len(asked.read_text()) == len(asks))
+        laptop.until("all are answered, and none is read", lambda: sum(
+            s["requests"] for s in laptop.json("status")["sessions"]) == 0)
+        answers = {}
+        while len(answers) < len(asks):
+            got = app.until(RESPONSE, ERROR)
+            answers[got[3]] = word(got) if got[0] == ERROR else len(got[4])
+        self.assertEqual(set(answers.values()), {15000000, "tooMany"})
+        app.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
+        self.assertEqual(app.until(RESPONSE, request=2)[4], b"1")
 
 
 class Guesses(Attack):
