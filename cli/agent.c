@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <time.h>
 
 #include "output.h"
 
@@ -27,9 +28,6 @@ static const char *remedy(const char *word)
         } remedies[] = {
                 {"forbidden", "run it as root, or ask the administrator to be let in"},
                 {"wrongCode", "check the code, or ask for a new invitation"},
-                {"revoked", "first remove the peer by `linkctl peer remove`"},
-                {"unreachable", "see `linkctl status` on both machines"},
-                {"busy", "end the other application first"},
                 {"noSuchMethod", "linkd is older than linkctl: upgrade it"},
                 {"version", "linkctl and linkd do not fit together: upgrade the older one"},
                 {"disconnected", "see the log of linkd"},
@@ -45,12 +43,19 @@ int agent_told(const Cli *cli, int error, const char *word, const char *message,
 {
         const char *text = message[0] ? message : strerror(-error);
         const char *help = remedy(word);
+        int r;
 
+        if (strncmp(word, "noSuch", strlen("noSuch")) == 0)
+                what = NULL; /* the message names it */
         if (error == -EREMOTEIO)
-                return output_error(cli, "remoteError", "%s%sanswered an error: %s",
-                                    what ? what : "", what ? " " : "", text);
-        return output_error(cli, word[0] ? word : "internal", "%s%s%s%s%s", what ? what : "",
-                            what ? ": " : "", text, help ? "; " : "", help ? help : "");
+                return output_error(cli, "remoteError", "%s%sanswered: %s%s", what ? what : "",
+                                    what ? " " : "", text,
+                                    strcmp(text, "no request handler") == 0
+                                            ? " (run \"linkctl serve\" there)"
+                                            : "");
+        r = output_error(cli, word[0] ? word : "internal", "%s%s%s%s%s", what ? what : "",
+                         what ? ": " : "", text, help ? "; " : "", help ? help : "");
+        return strcmp(word, "badRequest") == 0 ? EXIT_USAGE : r; /* about what was typed */
 }
 
 int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what)
@@ -82,6 +87,19 @@ int agent_unserved(const Cli *cli, const char *topic, const char *json)
 
 /* ---- connecting ---- */
 
+uint64_t agent_clock_msec(void)
+{
+        struct timespec now = {};
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void agent_pause(void)
+{
+        (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MSEC * 1000000L}, NULL); /* or less */
+}
+
 /* Where it was looked for. */
 static void describe_paths(const Cli *cli, char *text, size_t size)
 {
@@ -107,10 +125,36 @@ static int open_by_options(const Cli *cli, linkipc **ret)
         return linkipc_open(ret, cli->socket);
 }
 
+/* Whether an agent that was just started may be there in a moment: it is this user's, or its place
+ * was named. The shells' completion does not wait. */
+static bool may_come(const Cli *cli, int r)
+{
+        char path[SOCKET_PATH_MAX];
+
+        if ((r != -ENOENT && r != -ECONNREFUSED) || cli->system || cli->verb->hidden)
+                return false;
+        return cli->socket ||
+               linkipc_socket_path(LINKIPC_PATH_ENVIRONMENT, path, sizeof(path)) >= 0 ||
+               linkipc_socket_path(LINKIPC_PATH_USER, path, sizeof(path)) >= 0;
+}
+
+static int open_in_time(const Cli *cli, linkipc **ret)
+{
+        uint64_t end = agent_clock_msec() + START_WAIT_MSEC;
+        int r = open_by_options(cli, ret);
+
+        /* There is no event to wait for: a socket that is there may still refuse. */
+        while (may_come(cli, r) && agent_clock_msec() < end) {
+                agent_pause();
+                r = open_by_options(cli, ret);
+        }
+        return r;
+}
+
 int agent_open(const Cli *cli, linkipc **ret)
 {
         char at[2 * SOCKET_PATH_MAX + 8];
-        int r = open_by_options(cli, ret);
+        int r = open_in_time(cli, ret);
 
         if (r >= 0)
                 return EXIT_OK;

@@ -28,11 +28,16 @@ static inline void agent_json_freep(json_t **v)
 /* From now on jansson wipes what it frees: documents hold pairing codes. */
 void agent_wipe_json(void);
 
-/* Connects as the options say. EXIT_OK, or EXIT_FAILED after telling. */
+/* Connects as the options say; waits START_WAIT_MSEC for an agent that was just started. EXIT_OK,
+ * or EXIT_FAILED after telling. */
 int agent_open(const Cli *cli, linkipc **ret);
 
+/* For what the agent can only be asked again: a clock, and POLL_MSEC of sleep. */
+uint64_t agent_clock_msec(void);
+void agent_pause(void);
+
 /* Tells the failure r of the last operation on l; what (may be NULL) names the object, as in "peer
- * home". Returns EXIT_FAILED. */
+ * home". Returns EXIT_FAILED, or EXIT_USAGE if the agent has found fault with what was typed. */
 int agent_failed(const Cli *cli, const linkipc *l, int r, const char *what);
 /* The same with an error as linkipc tells it. */
 int agent_told(const Cli *cli, int error, const char *word, const char *message, const char *what);

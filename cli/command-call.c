@@ -44,10 +44,15 @@ const Verb verb_call = {
 /* Waits until the session is there. */
 static int wait_connected(const Cli *cli, linkipc *l, linkipc_session *s)
 {
-        int r = linkipc_session_wait(s, 0);
+        int r = linkipc_session_wait(s, CONNECT_WAIT_SEC * 1000);
 
         if (r >= 0)
                 return EXIT_OK;
+        if (r == -ETIMEDOUT && linkipc_session_get_state(s) != LINKIPC_CLOSED)
+                return output_error(
+                        cli, "unreachable", "%s: not connected in %d s%s%s", cli->args[0],
+                        CONNECT_WAIT_SEC, linkipc_session_error(s) < 0 ? "; last cause: " : "",
+                        linkipc_session_error(s) < 0 ? linkipc_session_error_message(s) : "");
         if (linkipc_session_error(s) < 0) /* why it is closed, or not connected yet */
                 return agent_told(cli, linkipc_session_error(s), linkipc_session_error_word(s),
                                   linkipc_session_error_message(s), cli->args[0]);

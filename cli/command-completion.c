@@ -1,6 +1,7 @@
-/* linkctl completion; and __names, which the scripts ask */
+/* linkctl completion, help; and __names, which the scripts ask */
 #include "agent.h"
 #include "completion.h"
+#include "options.h"
 
 static const struct {
         const char *name;
@@ -30,6 +31,39 @@ const Verb verb_completion = {
                 "  . <(linkctl completion bash)\n",
         .args = {{.name = "SHELL", .kind = KIND_SHELL}},
         .run = run_completion,
+};
+
+/* ---- help ---- */
+
+static int run_help(Cli *cli)
+{
+        const char *first = cli->args[0], *second = cli->args[1];
+        char name[64];
+        const Verb *v;
+
+        if (!first) {
+                verb_print_overview(stdout);
+                return EXIT_OK;
+        }
+        if (!second && verb_is_group(first)) {
+                verb_print_group_help(stdout, first);
+                return EXIT_OK;
+        }
+        (void)snprintf(name, sizeof(name), "%s%s%s", first, second ? " " : "",
+                       second ? second : ""); /* a verb fits */
+        v = verb_find(name);
+        if (!v)
+                return options_no_such_verb(cli, name) < 0 ? EXIT_USAGE : EXIT_FAILED;
+        verb_print_help(v);
+        return EXIT_OK;
+}
+
+const Verb verb_help = {
+        .name = "help",
+        .summary = "Shows what a verb does, or all verbs",
+        .args = {{.name = "VERB", .optional = true}, {.name = "VERB", .optional = true}},
+        .usage = "[VERB]",
+        .run = run_help,
 };
 
 /* ---- names ---- */

@@ -25,10 +25,12 @@ const Verb verb_devices = {
 static int run_revoke(Cli *cli)
 {
         _cleanup_json_ json_t *answer = NULL;
-        static const Field fields[] = {
-                {"key id", "keyId"}, {"label", "label"}, {"sessions ended", "sessionsEnded"}};
-        json_t *params =
-                json_pack("{s:s, s:s?}", "device", cli->args[0], "host", options_get(cli, "host"));
+        static const Field fields[] = {{"key id", "keyId"},
+                                       {"key ids", "keyIds"},
+                                       {"label", "label"},
+                                       {"sessions ended", "sessionsEnded"}};
+        json_t *params = json_pack("{s:s, s:s?, s:b}", "device", cli->args[0], "host",
+                                   options_get(cli, "host"), "all", options_has(cli, "all"));
         int r = agent_call(cli, "revoke", params, &answer);
 
         if (r != EXIT_OK)
@@ -42,10 +44,12 @@ static int run_revoke(Cli *cli)
 const Verb verb_revoke = {
         .name = "revoke",
         .summary = "Shuts a device out for good, and ends its sessions at once",
-        .help = "DEVICE is a key id that `linkctl devices` shows, or a label that only one device "
-                "has.\n",
+        .help = "DEVICE is a key id that `linkctl devices` shows, or a label: one that only one "
+                "device has,\n"
+                "or with --all that of several.\n",
         .args = {{.name = "DEVICE", .kind = KIND_DEVICE}},
-        .options = {{.name = "host",
+        .options = {{.name = "all", .help = "every device of this label"},
+                    {.name = "host",
                      .value = "NAME",
                      .help = "of this host (default)",
                      .kind = KIND_HOST}},

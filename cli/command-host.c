@@ -116,15 +116,73 @@ const Verb verb_host_list = {
                 .kind = KIND_HOST                                                                  \
         }
 
+/* The uplink of that URL in a list of them, or NULL. */
+static json_t *find_uplink(const json_t *list, const char *url)
+{
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                json_t *uplink = json_array_get(list, i);
+                const char *text = json_string_value(json_object_get(uplink, "url"));
+                if (text && strcmp(text, url) == 0)
+                        return uplink;
+        }
+        return NULL;
+}
+
+/* Waits until the relay that was added has registered the host, or it is known why not; state and
+ * cause of added become what they are now. */
+static int wait_registered(const Cli *cli, json_t *added)
+{
+        const char *url = json_string_value(json_object_get(added, "url"));
+        uint64_t end = agent_clock_msec() + REGISTER_WAIT_MSEC;
+
+        do {
+                _cleanup_json_ json_t *answer = NULL;
+                json_t *uplink, *cause;
+                const char *state;
+                int r = agent_call(cli, "uplink.list",
+                                   json_pack("{s:s?}", "host", options_get(cli, "host")), &answer);
+
+                if (r != EXIT_OK)
+                        return r;
+                uplink = find_uplink(json_object_get(answer, "uplinks"), url ? url : "");
+                if (!uplink)
+                        return EXIT_OK; /* removed meanwhile */
+                state = json_string_value(json_object_get(uplink, "state"));
+                cause = json_object_get(uplink, "cause");
+                if (json_object_set(added, "state", json_object_get(uplink, "state")) < 0 ||
+                    (cause && json_object_set(added, "cause", cause) < 0))
+                        return output_no_memory(cli);
+                if (cause || (state && strcmp(state, "registered") == 0))
+                        return EXIT_OK;
+                agent_pause();
+        } while (agent_clock_msec() < end);
+        return EXIT_OK;
+}
+
+static void print_registered(const json_t *added)
+{
+        const char *state = json_string_value(json_object_get(added, "state"));
+        const char *cause = json_string_value(json_object_get(added, "cause"));
+
+        if (state && strcmp(state, "registered") == 0)
+                puts("registered");
+        else
+                printf("not yet registered: %s; linkd keeps trying\n",
+                       cause ? cause : "the relay has not answered yet");
+}
+
 /* Calls a method about an uplink; a sentence on its answer's URL and host. */
 static int change_uplink(Cli *cli, const char *method, const char *done, const char *to)
 {
+        bool add = strcmp(method, "uplink.add") == 0;
         _cleanup_json_ json_t *answer = NULL;
         json_t *params =
                 json_pack("{s:s, s:s?}", "url", cli->args[0], "host", options_get(cli, "host"));
         const char *url, *host;
         int r = agent_call(cli, method, params, &answer);
 
+        if (r == EXIT_OK && add)
+                r = wait_registered(cli, answer);
         if (r != EXIT_OK)
                 return r;
         if (cli->json)
@@ -133,6 +191,8 @@ static int change_uplink(Cli *cli, const char *method, const char *done, const c
         host = json_string_value(json_object_get(answer, "host"));
         printf("%s relay %s %s host %s\n", done, url ? url : cli->args[0], to,
                host ? host : "default");
+        if (add)
+                print_registered(answer);
         return EXIT_OK;
 }
 
@@ -160,7 +220,9 @@ static int run_uplink_list(Cli *cli)
 const Verb verb_uplink_add = {
         .name = "uplink add",
         .summary = "Adds a relay by which the host is reached from now on",
-        .help = "URL is ws://HOST[:PORT] or wss://HOST[:PORT], without a path.\n",
+        .help = "URL is ws://HOST[:PORT] or wss://HOST[:PORT], without a path. Waits up to 2 "
+                "seconds and\n"
+                "says whether the relay has registered the host; if not, linkd keeps trying.\n",
         .args = {{.name = "URL"}},
         .options = {HOST_OPTION},
         .run = run_uplink_add,

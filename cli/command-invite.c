@@ -50,6 +50,30 @@ static int print_invitation(const Cli *cli, const json_t *invitation)
         return r;
 }
 
+/* For people: while no relay has registered the host, the other machine cannot reach it. */
+static int warn_unregistered(const Cli *cli, const char *host)
+{
+        _cleanup_json_ json_t *answer = NULL;
+        int r = agent_call(cli, "uplink.list", json_pack("{s:s?}", "host", host), &answer);
+        const json_t *uplinks = json_object_get(answer, "uplinks");
+        const char *url = NULL, *cause = NULL;
+
+        for (size_t i = 0; r == EXIT_OK && i < json_array_size(uplinks); i++) {
+                const json_t *u = json_array_get(uplinks, i);
+                const char *state = json_string_value(json_object_get(u, "state"));
+                if (state && strcmp(state, "registered") == 0)
+                        return EXIT_OK;
+                url = json_string_value(json_object_get(u, "url"));
+                cause = json_string_value(json_object_get(u, "cause"));
+        }
+        if (r == EXIT_OK)
+                output_progress("linkctl: warning: no relay has registered host %s yet%s%s%s%s: "
+                                "nobody can pair until one has; see `linkctl uplink list`",
+                                host, cause ? " (" : "", cause ? url : "", cause ? ": " : "",
+                                cause ? cause : "");
+        return r;
+}
+
 /* Unless it was not given. *params is NULL when there is no memory, also after this. */
 static void add_seconds(json_t **params, const char *name, uint64_t msec)
 {
@@ -67,7 +91,7 @@ static int run_invite(Cli *cli)
         const char *given = options_get(cli, "code");
         uint64_t ttl_msec = 0, device_msec = 0;
         json_t *params;
-        int r = options_get_duration(cli, "ttl", DURATION_MAX_SEC, &ttl_msec);
+        int r = options_get_duration(cli, "ttl", INVITE_TTL_MAX_SEC, &ttl_msec);
 
         if (r == EXIT_OK)
                 r = options_get_duration(cli, "device-ttl", DURATION_MAX_SEC, &device_msec);
@@ -85,7 +109,10 @@ static int run_invite(Cli *cli)
         r = agent_call(cli, "invite", params, &invitation);
         if (r != EXIT_OK)
                 return r;
-        return cli->json ? output_json(cli, invitation) : print_invitation(cli, invitation);
+        if (cli->json)
+                return output_json(cli, invitation);
+        r = print_invitation(cli, invitation);
+        return r == EXIT_OK ? warn_unregistered(cli, cli->args[0] ? cli->args[0] : "default") : r;
 }
 
 const Verb verb_invite = {

@@ -200,7 +200,10 @@ const Verb verb_listen = {
                 "for a host\n"
                 "{\"host\":NAME,\"device\":LABEL,\"keyId\":ID,\"data\":DATA}; an event with a "
                 "payload has\n"
-                "\"payload\":BASE64 as well. stderr says \"listening ...\" once it does.\n",
+                "\"payload\":BASE64 as well. stderr says \"listening ...\" once it does. `linkctl "
+                "serve --exec`\n"
+                "can run beside --host, `linkctl serve --echo` of the same host cannot.\n",
+        .usage = "(PEER | --host HOST)",
         .args = {{.name = "PEER", .kind = KIND_PEER, .optional = true}},
         .options = {{.name = "host",
                      .value = "HOST",

@@ -54,6 +54,11 @@ static int make_params(const Cli *cli, json_t **ret)
                 r = input_read_secret(cli, by_uri ? cli->args[0] : options_get(cli, "code"),
                                       by_uri ? "the link" : "the code", &secret);
 
+        if (r == EXIT_OK && by_uri && strncasecmp(secret.p, "link:", strlen("link:")) != 0)
+                r = output_usage(cli,
+                                 "\"%.40s\" is no invitation: paste the whole link: line, in "
+                                 "quotes",
+                                 secret.p);
         if (r != EXIT_OK)
                 return r;
         *ret = by_uri ? json_pack("{s:s, s:s?}", "uri", secret.p, "name", name)
@@ -72,8 +77,16 @@ static int print_peer(const Cli *cli, const json_t *peer)
                                        {"key id", "keyId"},
                                        {"relays", "uplinks"}};
 
+        const char *replaced = json_string_value(json_object_get(peer, "replacedKeyId"));
+        int r;
+
         puts("Paired.");
-        return output_record(cli, peer, fields, ELEMENTSOF(fields), "  ");
+        r = output_record(cli, peer, fields, ELEMENTSOF(fields), "  ");
+        if (replaced)
+                printf("Replaced the earlier credential %s; on the host, remove it: linkctl revoke "
+                       "%s\n",
+                       replaced, replaced);
+        return r;
 }
 
 static int run(Cli *cli)
@@ -100,6 +113,9 @@ const Verb verb_pair = {
         .help = "URI is the link that `linkctl invite` shows there; - reads it from stdin. Without "
                 "it the\n"
                 "address, the code and a relay are needed.\n",
+        .usage = "[--name NAME] (URI |\n"
+                 "         --address ADDRESS --uplink URL... --code CODE [--code-id ID] |\n"
+                 "         --address ADDRESS --uplink URL... --recovery [--key-file FILE])",
         .args = {{.name = "URI", .optional = true}},
         .options =
                 {{.name = "name", .value = "NAME", .help = "what the other machine is called here"},

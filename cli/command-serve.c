@@ -192,7 +192,10 @@ const Verb verb_serve = {
                 "when\n"
                 "nobody waits for the answer any more. stderr says \"serving HOST\" once requests "
                 "can\n"
-                "come; SIGINT and SIGTERM end it.\n",
+                "come; SIGINT and SIGTERM end it. --exec takes requests alone: `linkctl listen "
+                "--host HOST`\n"
+                "can run beside it. --echo takes the events too, and cannot share the host.\n",
+        .usage = "[HOST] (--echo | --exec COMMAND [--timeout TIME] [--parallel N])",
         .args = {{.name = "HOST", .kind = KIND_HOST, .optional = true}},
         .options = {{.name = "echo", .help = "answer with what was asked"},
                     {.name = "exec",

@@ -115,6 +115,8 @@ int input_read_secret(const Cli *cli, const char *text, const char *what, Bytes 
                 return r;
         if (is_stdin)
                 cut_line_end(ret);
+        else if (ret->n == 0)
+                return output_usage(cli, "%s is empty", what);
         return check_secret(cli, what, ret);
 }
 

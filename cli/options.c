@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "output.h"
 #include "text.h"
@@ -26,6 +27,17 @@ static bool is_option(const char *word)
 static int usage(const Parser *p, const char *what, const char *word)
 {
         (void)output_usage(p->cli, "%s: %s", what, word); /* the status is known */
+        return -EINVAL;
+}
+
+int options_no_such_verb(const Cli *cli, const char *name)
+{
+        int n = 0;
+        const char *meant = verb_suggest(name, &n);
+
+        (void)output_usage(cli, "there is no such verb: %s%s%.*s%s", name,
+                           meant ? "; did you mean " : "", n, meant ? meant : "",
+                           meant ? "?" : ""); /* the status is known */
         return -EINVAL;
 }
 
@@ -57,7 +69,7 @@ static int take_word(Parser *p, const char *word)
                 return usage(p, "there is no such verb", word);
         v = verb_find(name);
         if (!v)
-                return usage(p, "there is no such verb", name);
+                return options_no_such_verb(p->cli, name);
         p->cli->verb = v;
         return 0;
 }
@@ -165,6 +177,10 @@ static int check(const Parser *p)
 {
         const Cli *cli = p->cli;
 
+        if (p->group && !cli->verb && !cli->json) {
+                verb_print_group_help(stderr, p->group);
+                return -EINVAL;
+        }
         if (p->group && !cli->verb)
                 return usage(p, "a verb is missing after", p->group);
         if (!cli->verb)
@@ -184,7 +200,7 @@ static int print_help(const Parser *p)
         else if (p->cli->verb)
                 verb_print_help(p->cli->verb);
         else if (p->group)
-                verb_print_group_help(p->group);
+                verb_print_group_help(stdout, p->group);
         else
                 verb_print_overview(stdout);
         return OPTIONS_HELP;
@@ -299,10 +315,13 @@ int options_get_duration(const Cli *cli, const char *name, uint64_t max_sec, uin
                 return output_usage(cli,
                                     "--%s %s is no time: give a number and s, m, h or d, as in 15m",
                                     name, text);
+        if (r < 0 && strtod(text, NULL) > 0 && strtod(text, NULL) < 1)
+                return output_usage(cli, "--%s %s is too short: 0.001 s is the least", name, text);
         if (r < 0 || msec > max_sec * 1000)
-                return output_usage(cli,
-                                    "--%s %s is out of range: above 0, and at most %llu seconds",
-                                    name, text, (unsigned long long)max_sec);
+                return output_usage(
+                        cli, "--%s %s is out of range: above 0, and at most %llu %s", name, text,
+                        (unsigned long long)(max_sec % 86400 ? max_sec : max_sec / 86400),
+                        max_sec % 86400 ? "s" : "d");
         *ret_msec = msec;
         return 0;
 }

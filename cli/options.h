@@ -14,6 +14,9 @@ enum {
 /* OPTIONS_RUN; OPTIONS_HELP; -EINVAL: wrong usage, told. Strings stay argv's. */
 int options_parse(Cli *cli, int argc, char **argv);
 
+/* Tells that there is no verb of that name, and which one may have been meant. -EINVAL. */
+int options_no_such_verb(const Cli *cli, const char *name);
+
 bool options_has(const Cli *cli, const char *name);
 /* The value of an option, or NULL: not given. */
 const char *options_get(const Cli *cli, const char *name);

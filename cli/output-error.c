@@ -1,5 +1,7 @@
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #include "output.h"
 #include "text.h"
@@ -81,6 +83,14 @@ void output_progress(const char *format, ...)
                 fprintf(stderr, "%s\n", clean);
 }
 
+/* Whether stdout is a pipe that nobody will read. */
+static bool reader_is_gone(void)
+{
+        struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+        return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
 int output_finish(const Cli *cli)
 {
         int failed = ferror(stdout), e;
@@ -89,6 +99,9 @@ int output_finish(const Cli *cli)
         if (fflush(stdout) == 0 && !failed)
                 return EXIT_OK;
         e = errno;
+        if (!cli->json && reader_is_gone())
+                return EXIT_FAILED; /* as `| head` leaves it: who has seen enough is not told more
+                                     */
         return output_error(cli, "output", "cannot write to standard output%s%s", e ? ": " : "",
                             e ? strerror(e) : "");
 }

@@ -14,7 +14,8 @@ int output_usage(const Cli *cli, const char *format, ...) _printf_(2, 3);
 int output_no_memory(const Cli *cli);
 /* What goes on, for people and for scripts that wait for it: a line on stderr, in any mode. */
 void output_progress(const char *format, ...) _printf_(1, 2);
-/* What was printed to stdout has arrived there: 0, or EXIT_FAILED after telling. */
+/* What was printed to stdout has arrived there: 0, or EXIT_FAILED after telling (people are not
+ * told that the reader of a pipe has left). */
 int output_finish(const Cli *cli);
 
 /* A document on a line. */

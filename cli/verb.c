@@ -8,40 +8,17 @@ extern const Verb verb_status, verb_host_list, verb_host_show, verb_host_add, ve
         verb_invitations, verb_uninvite, verb_pair, verb_devices, verb_revoke, verb_peers,
         verb_peer_show, verb_peer_remove, verb_peer_rename, verb_peer_export, verb_peer_import,
         verb_call, verb_send, verb_listen, verb_serve, verb_usage, verb_monitor, verb_doctor,
-        verb_completion, verb_names;
+        verb_completion, verb_help, verb_names;
 
 const Verb *const verbs[] = {
-        &verb_status,
-        &verb_host_add,
-        &verb_host_remove,
-        &verb_host_list,
-        &verb_host_show,
-        &verb_uplink_add,
-        &verb_uplink_remove,
-        &verb_uplink_list,
-        &verb_recovery,
-        &verb_invite,
-        &verb_invitations,
-        &verb_uninvite,
-        &verb_pair,
-        &verb_devices,
-        &verb_revoke,
-        &verb_peers,
-        &verb_peer_show,
-        &verb_peer_remove,
-        &verb_peer_rename,
-        &verb_peer_export,
-        &verb_peer_import,
-        &verb_call,
-        &verb_send,
-        &verb_listen,
-        &verb_serve,
-        &verb_usage,
-        &verb_monitor,
-        &verb_doctor,
-        &verb_completion,
-        &verb_names,
-        NULL,
+        &verb_status,      &verb_host_add,    &verb_host_remove,   &verb_host_list,
+        &verb_host_show,   &verb_uplink_add,  &verb_uplink_remove, &verb_uplink_list,
+        &verb_recovery,    &verb_invite,      &verb_invitations,   &verb_uninvite,
+        &verb_pair,        &verb_devices,     &verb_revoke,        &verb_peers,
+        &verb_peer_show,   &verb_peer_remove, &verb_peer_rename,   &verb_peer_export,
+        &verb_peer_import, &verb_call,        &verb_send,          &verb_listen,
+        &verb_serve,       &verb_usage,       &verb_monitor,       &verb_doctor,
+        &verb_completion,  &verb_help,        &verb_names,         NULL,
 };
 
 const VerbOption verb_global_options[] = {
@@ -63,6 +40,52 @@ const Verb *verb_find(const char *name)
                 if (strcmp((*v)->name, name) == 0)
                         return *v;
         return NULL;
+}
+
+/* How many characters must be put in, left out or replaced to make b of the n bytes at a (Wagner
+ * and Fischer); SUGGEST_MAX_BYTES + 1 where one of them is longer than a verb is. */
+static size_t distance(const char *a, size_t n, const char *b)
+{
+        size_t m = strlen(b), row[SUGGEST_MAX_BYTES + 1];
+
+        if (n > SUGGEST_MAX_BYTES || m > SUGGEST_MAX_BYTES)
+                return SUGGEST_MAX_BYTES + 1;
+        for (size_t j = 0; j <= m; j++)
+                row[j] = j;
+        for (size_t i = 1; i <= n; i++) {
+                size_t diagonal = row[0];
+
+                row[0] = i;
+                for (size_t j = 1; j <= m; j++) {
+                        size_t other = MIN(row[j], row[j - 1]) + 1, above = row[j];
+                        row[j] = MIN(diagonal + (a[i - 1] != b[j - 1]), other);
+                        diagonal = above;
+                }
+        }
+        return row[m];
+}
+
+const char *verb_suggest(const char *name, int *ret_n)
+{
+        size_t best = SUGGEST_DISTANCE_MAX + 1;
+        const char *found = NULL;
+
+        for (const Verb *const *v = verbs; *v; v++) {
+                int whole = (int)strlen((*v)->name), first = verb_group_length(*v);
+
+                /* Of a name with two words the first alone, too. */
+                for (int n = first ? first : whole; !(*v)->hidden; n = whole) {
+                        size_t d = distance((*v)->name, (size_t)n, name);
+                        if (d < best && d < strlen(name)) { /* else nothing of it is left */
+                                best = d;
+                                found = (*v)->name;
+                                *ret_n = n;
+                        }
+                        if (n == whole)
+                                break;
+                }
+        }
+        return found;
 }
 
 static bool is_of_group(const Verb *v, const char *group)
@@ -132,6 +155,10 @@ static void print_synopsis(const Verb *v)
 {
         int column = printf("Usage: linkctl %s", v->name);
 
+        if (v->usage) {
+                printf(" %s\n", v->usage);
+                return;
+        }
         for (const VerbArg *a = v->args; a->name; a++)
                 print_part(&column, a->optional ? "[%s]" : "%s", a->name);
         for (const VerbOption *o = v->options; o->name; o++)
@@ -168,13 +195,13 @@ static void print_summary(FILE *f, const Verb *v)
                 fprintf(f, "  %-16s %s\n", v->name, v->summary);
 }
 
-void verb_print_group_help(const char *group)
+void verb_print_group_help(FILE *f, const char *group)
 {
-        printf("Usage: linkctl %s VERB\n\n", group);
+        fprintf(f, "Usage: linkctl %s VERB\n\n", group);
         for (const Verb *const *v = verbs; *v; v++)
                 if (is_of_group(*v, group))
-                        print_summary(stdout, *v);
-        printf("\nSee: linkctl %s VERB --help\n", group);
+                        print_summary(f, *v);
+        fprintf(f, "\nSee: linkctl %s VERB --help\n", group);
 }
 
 void verb_print_overview(FILE *f)

@@ -56,6 +56,8 @@ typedef struct Verb {
         const char *name;    /* one word, or two: "uplink add" */
         const char *summary; /* one line */
         const char *help;    /* more lines, or NULL */
+        const char *usage;   /* what follows the name in a usage line, where arguments and options
+                                exclude each other; NULL: made from the table */
         VerbArg args[VERB_ARGS_MAX + 1];
         VerbOption options[VERB_OPTIONS_MAX + 1];
         int (*run)(Cli *cli);
@@ -83,6 +85,9 @@ extern const VerbOption verb_global_options[];
 
 /* NULL: there is none of that name. */
 const Verb *verb_find(const char *name);
+/* A verb, or the first word of verbs with two, that may have been meant: *ret_n bytes. NULL: none
+ * is like it. */
+const char *verb_suggest(const char *name, int *ret_n);
 /* Whether it is the first word of verbs with two. */
 bool verb_is_group(const char *word);
 /* How long the first of a verb's two words is; 0: it has one. */
@@ -92,7 +97,7 @@ bool verb_is_first_of_group(const Verb *const *at);
 /* The word in which a completion script names a kind. */
 const char *verb_kind_name(Kind kind);
 
-/* Help: of a verb, of a group to stdout; of all. */
+/* Help: of a verb to stdout, of a group, of all. */
 void verb_print_help(const Verb *v);
-void verb_print_group_help(const char *group);
+void verb_print_group_help(FILE *f, const char *group);
 void verb_print_overview(FILE *f);

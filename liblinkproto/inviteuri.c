@@ -90,6 +90,8 @@ static const char *normalize(const char *text, size_t len, char **ret)
                 return "a relay URL begins with ws:// or wss://";
         if (len > RELAY_URL_MAX)
                 return "the relay URL is too long";
+        if (memchr(text + at, '@', len - at))
+                return "a relay URL has no path, query or user: ws://HOST[:PORT]";
         host = host_length(text + at, len - at);
         if (!host_is_valid(text + at, host))
                 return "the relay URL names no valid host";

@@ -176,11 +176,11 @@ int spake2_start(Spake2 *s, Spake2Role role, const uint8_t w[SPAKE2_SCALAR_BYTES
 
 /* K = x·(peer − w·mask). 0; SPAKE2_BAD_POINT; negative errno.
  *
- * A peer that sends w'·mask for a guess w' makes K the identity exactly if the guess is right. RFC 9382
- * has that abort, but whoever sees the abort, where a wrong guess would have got an answer, has tried a
- * password for nothing: no confirmation was wrong. So the exchange goes on, in the same time, with a
- * K that the peer cannot compute (x·mask: it knows x·G at most), and ends at the confirmation like any
- * other wrong guess. */
+ * A peer that sends w'·mask for a guess w' makes K the identity exactly if the guess is right. RFC
+ * 9382 has that abort, but whoever sees the abort, where a wrong guess would have got an answer,
+ * has tried a password for nothing: no confirmation was wrong. So the exchange goes on, in the same
+ * time, with a K that the peer cannot compute (x·mask: it knows x·G at most), and ends at the
+ * confirmation like any other wrong guess. */
 static int shared_point(Spake2 *s, const uint8_t *peer_share, size_t len)
 {
         _cleanup_(curve_done) Curve c = {};

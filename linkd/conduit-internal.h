@@ -12,7 +12,7 @@ typedef struct Pending {
         ConduitUser *user;
         uint32_t token;
         uint64_t id; /* on the wire, in this direction */
-        uint64_t deadline_msec;
+        uint64_t deadline_msec, timeout_msec;
         bool sent;
         size_t cost; /* still to be credited: 0 once it was */
         size_t len;
@@ -56,6 +56,7 @@ struct Conduit {
         const ConduitHandler *handler;
         void *userdata;
         Session *session;
+        char cause[200]; /* why there is none; may be empty */
         ConduitUser *users;
         Pending *pending, **pending_end;
         size_t retained; /* bytes of pending */

@@ -1,5 +1,6 @@
 /* Requests and events on their way out: until they are answered, written, or given up. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "conduit-internal.h"
 
@@ -73,6 +74,20 @@ void conduit_finish_pending(Conduit *c, Pending *p)
         conduit_release_retained(c);
 }
 
+static void fail_late(const Conduit *c, const Pending *p)
+{
+        char text[256];
+
+        if (p->sent) {
+                conduit_failed(p->user, p->token, "timeout", "no answer in time");
+                return;
+        }
+        (void)snprintf(text, sizeof(text), "not connected in %g s%s%s",
+                       (double)p->timeout_msec / 1000, c->cause[0] ? "; last cause: " : "",
+                       c->cause); /* cut is fine */
+        conduit_failed(p->user, p->token, "unreachable", text);
+}
+
 void conduit_on_timer(void *userdata)
 {
         Conduit *c = userdata;
@@ -85,8 +100,7 @@ void conduit_on_timer(void *userdata)
                 }
                 _cleanup_(freep) Pending *p = conduit_take_pending(c, at);
                 conduit_finish_pending(c, p);
-                conduit_failed(p->user, p->token, p->sent ? "timeout" : "unreachable",
-                               p->sent ? "no answer in time" : "not connected to the host in time");
+                fail_late(c, p);
                 at = &c->pending; /* the user may have changed the list */
         }
         conduit_flush(c);
@@ -210,6 +224,7 @@ int conduit_request(ConduitUser *u, uint32_t token, IpcStr cmd, uint64_t timeout
                 .token = token,
                 .id = ++c->last_id,
                 .deadline_msec = uv_now(c->loop) + timeout_msec,
+                .timeout_msec = timeout_msec,
                 .cost = cost,
                 .len = cmd.n,
         };

@@ -305,6 +305,17 @@ Conduit *conduit_free(Conduit *c, const char *word, const char *message)
         return NULL;
 }
 
+void conduit_note_cause(Conduit *c, const char *cause)
+{
+        (void)snprintf(c->cause, sizeof(c->cause), "%s", cause); /* cut is fine */
+}
+
+void conduit_end_session(Conduit *c, const char *word, const char *reason)
+{
+        if (c->session)
+                on_ended(c, word, reason);
+}
+
 void conduit_kill_session(Conduit *c)
 {
         c->session = session_kill(c->session);

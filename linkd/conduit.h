@@ -56,6 +56,11 @@ int conduit_new(Conduit **ret, uv_loop_t *loop, bool resend, const ConduitHandle
                 void *userdata) _must_use_;
 /* Fails all that is pending with that word and message; ends the session, flushed. */
 Conduit *conduit_free(Conduit *c, const char *word, const char *message);
+/* Why there is no session just now, for requests whose time is over; "" or cut is fine. */
+void conduit_note_cause(Conduit *c, const char *cause);
+/* Ends the session as if the network had, but what is queued is sent first: on_session_ended
+ * follows, and requests wait for the next session. Nothing happens without one. */
+void conduit_end_session(Conduit *c, const char *word, const char *reason);
 /* Ends the session at once, unflushed: a revocation. */
 void conduit_kill_session(Conduit *c);
 

@@ -144,10 +144,7 @@ static void socket_failed(DialSocket *s, const char *what, int error)
 {
         Route *r = s->route;
 
-        note(r, what,
-             error == ECONNREFUSED ? "the connection was refused"
-             : error               ? strerror(error)
-                                   : "");
+        note(r, what, error == ECONNREFUSED ? "connection refused" : error ? strerror(error) : "");
         (void)socket_free(s, false);
         if (r->next < r->n_addresses)
                 next_address(r); /* at once */
@@ -299,7 +296,7 @@ static void next_address(Route *r)
                 e = open_socket(r, &r->addresses[r->next++]);
                 if (e == 0)
                         break;
-                note(r, "", e == -ECONNREFUSED ? "the connection was refused" : strerror(-e));
+                note(r, "", e == -ECONNREFUSED ? "connection refused" : strerror(-e));
         }
         if (r->next < r->n_addresses)
                 timer_start(r->timer, DIAL_STEP_MSEC);

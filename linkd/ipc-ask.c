@@ -98,15 +98,15 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
                 return;
         if (!(c->access & ACCESS_USE))
                 word = "forbidden", message = "this user may not use peers";
-        else if (!p)
-                word = "noSuchPeer", message = "there is no peer of that name; see `linkctl peers`";
-        else if (c->n_requests >= IPC_REQUESTS_MAX)
+        else if (p && c->n_requests >= IPC_REQUESTS_MAX)
                 word = "tooMany", message = "too many unanswered requests";
-        else if ((r = ask_start(c, p, m)) < 0)
+        else if (p && (r = ask_start(c, p, m)) < 0)
                 word = r == -EUSERS ? "tooMany" : "internal",
                 message =
                         r == -EUSERS ? "too many other users are calling this peer" : strerror(-r);
-        if (word)
+        if (!word && !p)
+                ipc_conn_send_unknown(c, m->request, "noSuchPeer", "peer", m->name, "peers");
+        else if (word)
                 ipc_conn_send_error(c, 0, m->request, word, message);
 }
 

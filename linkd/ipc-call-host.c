@@ -9,6 +9,11 @@
 #include "log.h"
 #include "pairing.h"
 
+enum {
+        DEVICE_NAME_MAX_BYTES = 128, /* of what names a device: twice a label */
+        IDS_TOLD_BYTES = 240,        /* of key ids in an error: ten, for people */
+};
+
 /* ---- uplinks ---- */
 
 void call_uplink_list(Call *call)
@@ -29,7 +34,7 @@ void call_uplink_add(Call *call)
                 return;
         r = host_add_uplink(h, url);
         if (r == -EEXIST) {
-                call_fail(call, "exists", "this relay is there already");
+                call_fail_f(call, "exists", "host %s has relay %s already", h->name, url);
                 return;
         }
         if (r < 0) {
@@ -51,8 +56,8 @@ void call_uplink_remove(Call *call)
                 return;
         r = host_remove_uplink(h, url);
         if (r == -ENOENT) {
-                call_fail(call, "noSuchUplink",
-                          "the host has no such relay; see `linkctl uplink list`");
+                call_fail_f(call, "noSuchUplink",
+                            "host %s has no relay %s; see `linkctl uplink list`", h->name, url);
                 return;
         }
         if (r < 0) {
@@ -178,7 +183,9 @@ void call_uninvite(Call *call)
         else if (b64u_decode_exact(id, strlen(id), code_id, sizeof(code_id)) == 0)
                 i = invitation_find(h, code_id);
         if (!i) {
-                call_fail(call, "noSuchInvitation", "there is no such open invitation");
+                call_fail_f(call, "noSuchInvitation",
+                            "there is no open invitation %s; see `linkctl invitations`",
+                            id[0] ? id : "without a code id");
                 return;
         }
         invitation_close(i, "withdrawn");
@@ -205,47 +212,60 @@ void call_devices(Call *call)
         buf_add_str(out, "]");
 }
 
-/* By key id, else by a label that only one has. NULL: answered. */
-static Device *param_device(Call *call, Host *h)
+static void add_key_id(Buf *out, const Device *d, const char *separator)
 {
-        _cleanup_(freep) char *text = NULL;
+        char id[KEY_ID_TEXT_BYTES];
+
+        host_key_id_text(d->key_id, id);
+        buf_add_str(out, out->len ? separator : "");
+        buf_add_str(out, id);
+}
+
+static void fail_ambiguous(Call *call, const Host *h, const char *label)
+{
+        _cleanup_(buf_done) Buf ids = {};
+
+        for (const Device *d = h->devices; d && ids.len < IDS_TOLD_BYTES; d = d->next)
+                if (strcmp(d->label, label) == 0)
+                        add_key_id(&ids, d, ", ");
+        buf_add_u8(&ids, 0);
+        call_fail_f(call, "ambiguous",
+                    "several devices are called %s: name one by its key id (%s%s), or give --all",
+                    label, buf_ok(&ids) == 0 ? (const char *)ids.data : "",
+                    ids.len >= IDS_TOLD_BYTES ? ", ..." : "");
+}
+
+/* By key id, else by a label: that only one has, unless all are meant. NULL: answered. */
+static Device *find_device(Call *call, Host *h, const char *text, bool all)
+{
         uint8_t key_id[KEY_ID_BYTES];
         Device *found = NULL;
-        int r = call_param_str(call, "device", 128, &text);
 
-        if (r <= 0) {
-                if (r == 0)
-                        call_fail(call, "badRequest", "`device` is needed: a key id or a label");
-                return NULL;
-        }
         if (b64u_decode_exact(text, strlen(text), key_id, sizeof(key_id)) == 0)
                 found = host_find_device(h, key_id);
-        for (Device *d = found ? NULL : h->devices; d; d = d->next) {
+        if (found)
+                return found;
+        for (Device *d = h->devices; d; d = d->next) {
                 if (strcmp(d->label, text) != 0)
                         continue;
-                if (found) {
-                        call_fail(call, "ambiguous",
-                                  "several devices have this label: use the key id of `linkctl "
-                                  "devices`");
+                if (found && !all) {
+                        fail_ambiguous(call, h, text);
                         return NULL;
                 }
-                found = d;
+                found = found ? found : d;
         }
         if (!found)
-                call_fail(call, "noSuchDevice", "there is no such device; see `linkctl devices`");
+                call_fail_f(call, "noSuchDevice", "there is no device %s; see `linkctl devices`",
+                            text);
         return found;
 }
 
-void call_revoke(Call *call)
+static void revoke_one(Call *call, Host *h, Device *d)
 {
         char id[KEY_ID_TEXT_BYTES], label[NAME_MAX_BYTES + 1];
-        Host *h = call_param_host(call);
-        Device *d = h ? param_device(call, h) : NULL;
         unsigned ended = 0;
         int r;
 
-        if (!d)
-                return;
         host_key_id_text(d->key_id, id);
         memcpy(label, d->label, sizeof(label));
         r = host_revoke(h, d, &ended);
@@ -256,4 +276,56 @@ void call_revoke(Call *call)
         buf_json_member_str(&call->result, "keyId", id);
         buf_json_member_str(&call->result, "label", label);
         buf_json_member_int(&call->result, "sessionsEnded", ended);
+}
+
+/* Every device of a label; a failure tells what is still there. */
+static void revoke_all(Call *call, Host *h, const char *label)
+{
+        unsigned ended = 0, n;
+        Device *next;
+
+        buf_json_member_str(&call->result, "label", label);
+        buf_json_name(&call->result, "keyIds");
+        buf_add_str(&call->result, "[");
+        for (Device *d = h->devices; d; d = next) {
+                char id[KEY_ID_TEXT_BYTES];
+                int r;
+
+                next = d->next;
+                if (strcmp(d->label, label) != 0)
+                        continue;
+                host_key_id_text(d->key_id, id);
+                r = host_revoke(h, d, &n);
+                if (r < 0) {
+                        call_fail_errno(call, r);
+                        return;
+                }
+                ended += n;
+                buf_json_comma(&call->result);
+                buf_json_str(&call->result, id, strlen(id));
+        }
+        buf_add_str(&call->result, "]");
+        buf_json_member_int(&call->result, "sessionsEnded", ended);
+}
+
+void call_revoke(Call *call)
+{
+        _cleanup_(freep) char *text = NULL;
+        Host *h = call_param_host(call);
+        bool all = false;
+        Device *d;
+        int r;
+
+        if (!h || (r = call_param_str(call, "device", DEVICE_NAME_MAX_BYTES, &text)) < 0 ||
+            call_param_bool(call, "all", &all) < 0)
+                return;
+        if (r == 0) {
+                call_fail(call, "badRequest", "`device` is needed: a key id or a label");
+                return;
+        }
+        d = find_device(call, h, text, all);
+        if (d && all && strcmp(d->label, text) == 0)
+                revoke_all(call, h, text);
+        else if (d)
+                revoke_one(call, h, d);
 }

@@ -30,7 +30,7 @@ void call_host_add(Call *call)
                 return;
         r = host_create(&h, call->agent, name);
         if (r == -EEXIST) {
-                call_fail(call, "exists", "there is a host of that name already");
+                call_fail_f(call, "exists", "there is a host %s already", name);
                 return;
         }
         if (r < 0) {
@@ -53,8 +53,8 @@ void call_host_remove(Call *call)
         if (r)
                 h = agent_find_host(call->agent, name, strlen(name));
         if (!h) {
-                call_fail(call, "noSuchHost",
-                          "there is no host of that name; see `linkctl host list`");
+                call_fail_f(call, "noSuchHost", "there is no host %s; see `linkctl host list`",
+                            r ? name : "without a name");
                 return;
         }
         if (h == call->agent->hosts && !h->next) {

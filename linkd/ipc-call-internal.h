@@ -20,6 +20,8 @@ typedef void (*CallFunc)(Call *call);
 
 /* Answer by an error. */
 void call_fail(Call *call, const char *word, const char *message);
+/* The same with a message made of pieces; each %s is at most a URL or a name. */
+void call_fail_f(Call *call, const char *word, const char *format, ...) _printf_(3, 4);
 void call_fail_errno(Call *call, int r);
 
 /* A member of the parameters; p NULL: absent or null. */
@@ -32,6 +34,8 @@ int call_param_bool(Call *call, const char *name, bool *ret) _must_use_;
 Host *call_param_host(Call *call);
 /* `url`, normalized (free()). NULL: answered. */
 char *call_param_url(Call *call);
+/* Answers that text is no relay's URL, which relay_url_normalize has found fault with. */
+void call_fail_url(Call *call, const char *text, const char *fault);
 /* For _cleanup_: wipes and frees a string. */
 void call_wipe_strp(char **s);
 

@@ -36,6 +36,7 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
 {
         IpcPairing *op = userdata;
         IpcConn *c = op->conn;
+        char id[KEY_ID_TEXT_BYTES];
         Buf out = {};
 
         for (IpcPairing **at = &c->pairings; *at; at = &(*at)->next)
@@ -51,6 +52,10 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
         }
         buf_add_str(&out, "{");
         add_pairing(&out, peer);
+        if (pairing_replaced(op->pairing)) {
+                host_key_id_text(pairing_replaced(op->pairing), id);
+                buf_json_member_str(&out, "replacedKeyId", id);
+        }
         buf_add_str(&out, "}");
         if (buf_ok(&out) == 0)
                 ipc_conn_send(c, &(IpcMessage){.type = IPC_RESULT,
@@ -66,13 +71,13 @@ static void on_paired(void *userdata, Peer *peer, const char *word, const char *
 static int param_uplinks(Call *call, char *urls[UPLINKS_MAX], size_t *n)
 {
         JsonSlice list = call_param(call, "uplinks"), item;
-        const char *fault = "it is too long";
+        const char *fault = "there are more relays than 8, or one is no text";
 
         while (list.p && json_is_array(list) && json_array_next(&list, &item)) {
                 _cleanup_(freep) char *text = NULL;
                 if (*n >= UPLINKS_MAX || json_str_dup(item, &text) < 0 ||
                     relay_url_normalize(text, strlen(text), &urls[*n], &fault) < 0) {
-                        call_fail(call, "badRequest", fault);
+                        call_fail_url(call, text ? text : "", fault);
                         return -EINVAL;
                 }
                 (*n)++;
@@ -90,14 +95,23 @@ static int invitation_of_params(Call *call, InviteUri *u)
             call_param_str(call, "codeId", 64, &id) < 0 ||
             call_param_str(call, "code", INVITE_CODE_MAX, &code) < 0)
                 return -EINVAL;
-        if (!address || !address_is_valid(address, strlen(address))) {
-                call_fail(call, "badRequest",
-                          "an invitation URI, or an address of 43 characters, is needed");
+        if (!address) {
+                call_fail(call, "badRequest", "an invitation URI or an address is needed");
+                return -EINVAL;
+        }
+        if (!address_is_valid(address, strlen(address))) {
+                call_fail_f(call, "badRequest",
+                            "\"%s\" is no address: one has 43 characters, as `linkctl invite` "
+                            "shows it",
+                            address);
                 return -EINVAL;
         }
         memcpy(u->address, address, ADDRESS_CHARS + 1);
         if (id && b64u_decode_exact(id, strlen(id), u->code_id, CODE_ID_BYTES) < 0) {
-                call_fail(call, "badRequest", "the code id is not one: it has 11 characters");
+                call_fail_f(call, "badRequest",
+                            "\"%s\" is no code id: one has 11 characters, as `linkctl invite` "
+                            "shows it",
+                            id);
                 return -EINVAL;
         }
         u->has_code_id = id != NULL;
@@ -127,6 +141,8 @@ static int param_invitation(Call *call, InviteUri *u)
                 return r;
         if (!u->code)
                 fault = "the pairing code is missing";
+        else if (u->code->len < CODE_MIN_BYTES)
+                fault = "a pairing code has at least 6 characters";
         else if (!u->n_relays)
                 fault = "no relay is named: a relay's URL is needed";
         else
@@ -169,8 +185,10 @@ void call_pair(Call *call)
         if (r < 0) {
                 free(op);
                 if (r == -EEXIST)
-                        call_fail(call, "exists",
-                                  "another peer has that name: choose one with --name");
+                        call_fail_f(call, "exists",
+                                    "a peer is already called %s: give another --name, or "
+                                    "\"linkctl peer remove %s\" first",
+                                    name, name);
                 else
                         call_fail_errno(call, r);
                 return;
@@ -192,7 +210,8 @@ static Peer *param_peer(Call *call)
                 return NULL;
         p = r ? agent_find_peer(call->agent, name, strlen(name)) : NULL;
         if (!p)
-                call_fail(call, "noSuchPeer", "there is no peer of that name; see `linkctl peers`");
+                call_fail_f(call, "noSuchPeer", "there is no peer %s; see `linkctl peers`",
+                            r ? name : "without a name");
         return p;
 }
 
@@ -225,7 +244,7 @@ void call_peer_rename(Call *call)
                 return;
         }
         if (agent_find_peer(call->agent, to, strlen(to))) {
-                call_fail(call, "exists", "there is a peer of that name already");
+                call_fail_f(call, "exists", "there is a peer %s already", to);
                 return;
         }
         r = peer_rename(p, to);
@@ -265,7 +284,7 @@ static void import(Call *call, const Credential *c, char *const *urls, size_t n,
         }
         r = pairing_import(&p, call->agent, c, urls, n, name);
         if (r == -EEXIST)
-                call_fail(call, "exists", "there is a peer of that name already");
+                call_fail_f(call, "exists", "there is a peer %s already", name);
         else if (r < 0)
                 call_fail_errno(call, r);
         else

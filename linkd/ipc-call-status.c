@@ -76,7 +76,7 @@ static void add_problems(Buf *out, const Agent *a)
         for (const Unreadable *u = a->unreadable; u; u = u->next)
                 add_problem(out, "%s; it is left in place", u->text);
         for (const Host *h = a->hosts; h; h = h->next) {
-                if (!h->uplinks && h->n_devices)
+                if (!h->uplinks && (h->n_devices || h->invitations))
                         add_problem(out, "host %s has no relay: run `linkctl uplink add URL`",
                                     h->name);
                 for (const Uplink *u = h->uplinks; u; u = u->next)

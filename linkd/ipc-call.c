@@ -1,6 +1,7 @@
 #include "ipc-call.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "ipc-call-internal.h"
@@ -11,6 +12,18 @@ void call_fail(Call *call, const char *word, const char *message)
 {
         ipc_conn_send_error(call->conn, 0, call->request, word, message);
         call->answered = true;
+}
+
+void call_fail_f(Call *call, const char *word, const char *format, ...)
+{
+        _cleanup_(freep) char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        call_fail(call, text ? word : "internal", text ? text : "out of memory");
 }
 
 void call_fail_errno(Call *call, int r)
@@ -81,28 +94,37 @@ Host *call_param_host(Call *call)
         h = r ? agent_find_host(call->agent, name, strlen(name))
               : agent_find_host(call->agent, "default", strlen("default"));
         if (!h)
-                call_fail(call, "noSuchHost",
-                          "there is no host of that name; see `linkctl host list`");
+                call_fail_f(call, "noSuchHost", "there is no host %s; see `linkctl host list`",
+                            r ? name : "default");
         return h;
+}
+
+void call_fail_url(Call *call, const char *text, const char *fault)
+{
+        _cleanup_(freep) char *guess = NULL, *url = NULL;
+        const char *ignored;
+
+        if (!strstr(text, "://") && asprintf(&guess, "ws://%s", text) < 0)
+                guess = NULL;
+        if (guess && relay_url_normalize(guess, strlen(guess), &url, &ignored) == 0)
+                call_fail_f(call, "badRequest", "%s is no relay URL: did you mean %s?", text, url);
+        else
+                call_fail_f(call, "badRequest",
+                            "%s (for example ws://relay.example or wss://relay.example)", fault);
 }
 
 char *call_param_url(Call *call)
 {
         _cleanup_(freep) char *text = NULL;
-        const char *fault = "a relay's URL is needed";
-        char message[256];
+        const char *fault = "out of memory";
         char *url = NULL;
         int r = call_param_str(call, "url", RELAY_URL_MAX, &text);
 
         if (r < 0)
                 return NULL;
-        r = r ? relay_url_normalize(text, strlen(text), &url, &fault) : -EINVAL;
-        if (r == 0)
+        if (r > 0 && relay_url_normalize(text, strlen(text), &url, &fault) == 0)
                 return url;
-        (void)snprintf(message, sizeof(message),
-                       "%s (for example ws://relay.example or wss://relay.example)",
-                       r == -ENOMEM ? "out of memory" : fault);
-        call_fail(call, "badRequest", message);
+        call_fail_url(call, r ? text : "", r ? fault : "a relay's URL is needed");
         return NULL;
 }
 

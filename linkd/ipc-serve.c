@@ -116,8 +116,8 @@ static void on_host_removed(HostServer *server)
 }
 
 static const HostServerOps server_ops = {
-        .on_session_framed = on_host_session_framed,
         .on_session = on_host_session,
+        .on_session_framed = on_host_session_framed,
         .on_session_ended = on_host_session_ended,
         .on_host_removed = on_host_removed,
 };
@@ -158,6 +158,25 @@ static int serve_start(IpcConn *c, Host *h, const IpcMessage *m)
         return 0;
 }
 
+/* Names the roles that somebody has. */
+static void send_busy(IpcConn *c, const Host *h, const IpcMessage *m)
+{
+        static const char *const names[] = {
+                [IPC_ROLE_REQUESTS] = "requests",
+                [IPC_ROLE_EVENTS] = "events",
+                [IPC_ROLE_REQUESTS | IPC_ROLE_EVENTS] = "requests and events",
+        };
+        char text[128 + NAME_MAX_BYTES];
+        uint8_t taken = 0;
+
+        for (const HostServer *s = h->servers; s; s = s->next)
+                taken |= s->roles & m->roles;
+        (void)snprintf(text, sizeof(text),
+                       "another application takes the %s of host %s: end it first", names[taken],
+                       h->name); /* fits */
+        ipc_conn_send_error(c, 0, m->request, "busy", text);
+}
+
 void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
 {
         Host *h = agent_find_host(c->agent, m->name.n ? m->name.p : "default",
@@ -170,8 +189,7 @@ void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
         if (!(c->access & ACCESS_SERVE)) {
                 ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not serve hosts");
         } else if (!h) {
-                ipc_conn_send_error(c, 0, m->request, "noSuchHost",
-                                    "there is no host of that name; see `linkctl host list`");
+                ipc_conn_send_unknown(c, m->request, "noSuchHost", "host", m->name, "host list");
         } else if (!m->roles) {
                 if (old)
                         serve_end(old);
@@ -181,9 +199,10 @@ void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
         } else if (old) {
                 ipc_conn_send_error(c, 0, m->request, "busy", "this connection serves it already");
         } else if ((r = serve_start(c, h, m)) < 0) {
-                ipc_conn_send_error(c, 0, m->request, r == -EBUSY ? "busy" : "internal",
-                                    r == -EBUSY ? "another application serves this host"
-                                                : strerror(-r));
+                if (r == -EBUSY)
+                        send_busy(c, h, m);
+                else
+                        ipc_conn_send_error(c, 0, m->request, "internal", strerror(-r));
         }
 }
 

@@ -241,6 +241,18 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          });
 }
 
+void ipc_conn_send_unknown(IpcConn *c, uint32_t request, const char *word, const char *what,
+                           IpcStr name, const char *list)
+{
+        bool fits = name.n <= UNKNOWN_NAME_BYTES; /* not cut: half a character is no UTF-8 */
+        char text[UNKNOWN_NAME_BYTES + 96];
+
+        (void)snprintf(text, sizeof(text), "there is no %s %.*s; see `linkctl %s`", what,
+                       fits ? (int)name.n : (int)strlen("of that name"),
+                       fits ? name.p : "of that name", list); /* fits */
+        ipc_conn_send_error(c, 0, request, word, text);
+}
+
 void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
 {
         ipc_conn_send(c, &(IpcMessage){.type = IPC_NOTIFY,

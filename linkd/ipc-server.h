@@ -53,6 +53,10 @@ IpcServer *ipc_server_free(IpcServer *s);
 /* Queues a frame. What cannot be queued ends the connection, so there is nothing to look at. Never
  * calls back. */
 void ipc_conn_send(IpcConn *c, const IpcMessage *m);
+/* The answer to a name that names nothing: word as in noSuchPeer, what as in "peer", list the verb
+ * that shows those there are. */
+void ipc_conn_send_unknown(IpcConn *c, uint32_t request, const char *word, const char *what,
+                           IpcStr name, const char *list);
 void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */

@@ -381,8 +381,7 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
         if (!(c->access & ACCESS_USE))
                 ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not use peers");
         else if (!p)
-                ipc_conn_send_error(c, 0, m->request, "noSuchPeer",
-                                    "there is no peer of that name; see `linkctl peers`");
+                ipc_conn_send_unknown(c, m->request, "noSuchPeer", "peer", m->name, "peers");
         else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");

@@ -130,11 +130,13 @@ enum {
         IPC_CONNECTIONS_MAX = 512,
         IPC_CONNECTIONS_RESERVED = 32, /* of these, for root and the agent's own user */
         IPC_CONNECTIONS_UID_MAX =
-                128,             /* of any other user: it takes four of them to fill the rest */
-        IPC_SESSIONS_MAX = 256,  /* that one connection opens; incoming ones count for the host */
-        IPC_REQUESTS_MAX = 1024, /* unanswered, of one connection */
-        IPC_HELLO_MAX = 4096,    /* bytes before the hello */
-        IPC_HELLO_MSEC = 10000,  /* until it: a connection that says nothing takes a place */
+                128,              /* of any other user: it takes four of them to fill the rest */
+        IPC_SESSIONS_MAX = 256,   /* that one connection opens; incoming ones count for the host */
+        IPC_REQUESTS_MAX = 1024,  /* unanswered, of one connection */
+        UNKNOWN_NAME_BYTES = 256, /* a longer name is not repeated when it is told that there is
+                                     no such thing */
+        IPC_HELLO_MAX = 4096,     /* bytes before the hello */
+        IPC_HELLO_MSEC = 10000,   /* until it: a connection that says nothing takes a place */
         /* Frames that have begun and are not whole. Small ones are bounded by the connections; for
          * a larger one its whole length is set aside before it is read on: four of the largest for
          * each user, sixteen for all but root and the agent's own user. */

@@ -94,6 +94,19 @@ static bool matters(const struct nlmsghdr *h)
         }
 }
 
+static void take_messages(NetWatch *w, const char *data, size_t len)
+{
+        const struct nlmsghdr *h;
+
+        for (size_t at = 0; at < len && len - at >= sizeof(*h); at += NLMSG_ALIGN(h->nlmsg_len)) {
+                h = (const void *)(data + at);
+                if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > len - at)
+                        return;
+                if (matters(h))
+                        changed(w);
+        }
+}
+
 static void on_netlink(uv_poll_t *handle, int status, int events)
 {
         NetWatch *w = container_of(handle, NetWatch, poll);
@@ -107,13 +120,8 @@ static void on_netlink(uv_poll_t *handle, int status, int events)
                 (void)uv_poll_stop(handle); /* always 0 */
                 return;
         }
-        while ((n = recv(w->fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
-                size_t left = (size_t)n;
-                for (const struct nlmsghdr *h = (void *)buffer; NLMSG_OK(h, left);
-                     h = NLMSG_NEXT(h, left))
-                        if (matters(h))
-                                changed(w);
-        }
+        while ((n = recv(w->fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+                take_messages(w, buffer, (size_t)n);
         if (n < 0 && errno == ENOBUFS) /* more happened than the kernel could tell */
                 changed(w);
 }

@@ -14,6 +14,9 @@ struct Pairing {
         char name[NAME_MAX_BYTES + 1];
         char *uplinks[UPLINKS_MAX];
         size_t n_uplinks;
+        bool told_code_id; /* or none is needed */
+        bool has_replaced;
+        uint8_t replaced[KEY_ID_BYTES];
         Connector *connector;
         PairingFunc func;
         void *userdata;
@@ -30,6 +33,11 @@ bool name_is_valid(const char *text)
                 if ((unsigned char)*text < 0x20 || *text == 0x7f)
                         return false;
         return true;
+}
+
+const uint8_t *pairing_replaced(const Pairing *p)
+{
+        return p->has_replaced ? p->replaced : NULL;
 }
 
 Pairing *pairing_free(Pairing *p)
@@ -52,19 +60,27 @@ static Peer *peer_with_address(Agent *a, const char *address)
         return p;
 }
 
+/* The peer whose credential a pairing replaces; NULL: none. */
+static Peer *peer_to_replace(Agent *a, const char *address, const char *name)
+{
+        Peer *p = name[0] ? agent_find_peer(a, name, strlen(name)) : peer_with_address(a, address);
+
+        return p && strcmp(p->credential->address, address) == 0 ? p : NULL;
+}
+
 /* Stores what the host gave: over an older pairing with the same host, if that has the same name or
  * none was asked for. */
 static int keep(Peer **ret, Agent *a, const Credential *c, char *const *uplinks, size_t n_uplinks,
                 const char *name)
 {
-        Peer *same = peer_with_address(a, c->address);
+        Peer *old = peer_to_replace(a, c->address, name);
         char made[NAME_MAX_BYTES + 1];
         int r;
 
-        if (same && (!name[0] || strcmp(same->name, name) == 0)) {
-                r = peer_replace(same, c, uplinks, n_uplinks);
+        if (old) {
+                r = peer_replace(old, c, uplinks, n_uplinks);
                 if (r == 0)
-                        *ret = same;
+                        *ret = old;
                 return r;
         }
         if (!name[0]) {
@@ -81,11 +97,9 @@ static int keep(Peer **ret, Agent *a, const Credential *c, char *const *uplinks,
 /* Before anything is spent: whether a peer with that address and name ("": any) can be kept. */
 static int check_room(Agent *a, const char *address, const char *name)
 {
-        const Peer *same = peer_with_address(a, address);
-        const Peer *named = agent_find_peer(a, name, strlen(name));
         unsigned n = 0;
 
-        if (named && named != same)
+        if (agent_find_peer(a, name, strlen(name)) && !peer_to_replace(a, address, name))
                 return -EEXIST;
         for (const Peer *i = a->peers; i; i = i->next)
                 n++;
@@ -104,18 +118,30 @@ int pairing_import(Peer **ret, Agent *a, const Credential *c, char *const *uplin
         return r;
 }
 
+static int keep_result(Pairing *p, const Credential *c, Peer **ret)
+{
+        const Peer *old = peer_to_replace(p->agent, c->address, p->name);
+        int r;
+
+        if (old)
+                memcpy(p->replaced, old->credential->key_id, KEY_ID_BYTES);
+        r = keep(ret, p->agent, c, p->uplinks, p->n_uplinks, p->name);
+        p->has_replaced = r == 0 && old && memcmp(p->replaced, c->key_id, KEY_ID_BYTES) != 0;
+        return r;
+}
+
 static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
                       const Credential *credential, size_t uplink, const char *cause)
 {
         Pairing *p = userdata;
         Peer *peer = NULL;
-        char text[256];
+        char text[320];
         int r;
 
         p->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                r = keep(&peer, p->agent, credential, p->uplinks, p->n_uplinks, p->name);
+                r = keep_result(p, credential, &peer);
                 /* Applications open sessions of their own. */
                 ws_free(ws);
                 secret_object_free(keys);
@@ -131,7 +157,12 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                 p->func(p->userdata, NULL, r == -EEXIST ? "exists" : "storage", text);
                 break;
         case CONNECTOR_WRONG_CODE:
-                p->func(p->userdata, NULL, "wrongCode", cause);
+                (void)snprintf(text, sizeof(text), "%s%s", cause,
+                               p->told_code_id
+                                       ? ""
+                                       : "; if the invitation shows a code id, give it with "
+                                         "--code-id"); /* fits, or is cut */
+                p->func(p->userdata, NULL, "wrongCode", text);
                 break;
         case CONNECTOR_REVOKED: /* not in a pairing */
         case CONNECTOR_UNREACHABLE:
@@ -153,6 +184,7 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool rec
         if (!p)
                 return -ENOMEM;
         p->agent = a;
+        p->told_code_id = invitation->has_code_id || recover;
         p->func = func;
         p->userdata = userdata;
         strncpy(p->name, name, sizeof(p->name) - 1); /* checked by the caller; zeroed */

@@ -11,13 +11,16 @@ typedef struct Pairing Pairing;
  * of docs/IPC.md and a message. */
 typedef void (*PairingFunc)(void *userdata, Peer *peer, const char *word, const char *message);
 
-/* invitation: address, code, code id, relays (at least one), copied. name: "" for one of our own
- * making. recover: the code is the host's recovery key. 0; -EEXIST: another peer has that name;
- * -EUSERS: too many peers; -ENOMEM. */
+/* invitation: address, code, code id, relays (at least one), copied. name: that of a peer of this
+ * address replaces its credential, a new one makes another peer; "" replaces the first peer of this
+ * address, else makes a name. recover: the code is the host's recovery key. 0; -EEXIST: the peer of
+ * another address has that name; -EUSERS: too many peers; -ENOMEM. */
 int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool recover,
                   const char *name, PairingFunc func, void *userdata) _must_use_;
-/* Keeps a credential that came in another way, under the same rules: over an older pairing with the
- * same host if that has this name or name is "". 0; -EEXIST; -EUSERS; or what the store says. */
+/* During the call of func: the key id that this pairing has replaced, NULL if none. */
+const uint8_t *pairing_replaced(const Pairing *p);
+/* Keeps a credential that came in another way, under the same rules. 0; -EEXIST; -EUSERS; or what
+ * the store says. */
 int pairing_import(Peer **ret, Agent *a, const Credential *c, char *const *uplinks,
                    size_t n_uplinks, const char *name) _must_use_;
 

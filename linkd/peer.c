@@ -122,6 +122,7 @@ int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, cha
 }
 
 static void update_peer(Peer *p, const char *cause);
+static void restart_links(Peer *p);
 
 int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks)
 {
@@ -152,6 +153,7 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
                 p->revoked = false;
                 p->cause[0] = '\0';
                 update_peer(p, NULL);
+                restart_links(p);
                 watch_tell_peer(p, "replaced");
         }
         peer_free(fresh);
@@ -315,6 +317,8 @@ static void set_state(PeerLink *l, IpcState state, const char *word, const char 
         if (differs)
                 l->since = time(NULL);
         l->state = state;
+        if (l->conduit)
+                conduit_note_cause(l->conduit, cause);
         update_peer(l->peer, cause);
         if (differs)
                 watch_tell_peer_session(l, state == IPC_STATE_CLOSED ? "closed" : "changed", word,
@@ -340,6 +344,17 @@ static void close_links(Peer *p, const char *word, const char *cause)
                 next = l->next; /* l's user frees only l */
                 peerlink_close(l, word, cause);
         }
+}
+
+static void close_revoked(PeerLink *l)
+{
+        char text[128 + NAME_MAX_BYTES];
+
+        (void)snprintf(text, sizeof(text),
+                       "the host has revoked this machine's credential; remove the peer (linkctl "
+                       "peer remove %s) or pair again",
+                       l->peer->name); /* fits */
+        peerlink_close(l, "revoked", text);
 }
 
 static void back_off(PeerLink *l)
@@ -376,8 +391,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         case CONNECTOR_REVOKED:
                 p->revoked = true;
                 log_warning("peer %s: the host has revoked this machine's credential", p->name);
-                peerlink_close(l, "revoked",
-                               "the host has revoked this machine's credential; pair again");
+                close_revoked(l);
                 return;
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:
@@ -449,6 +463,22 @@ static const ConduitHandler conduit_handler = {
         .on_session_ended = on_session_ended,
         .on_framed = on_framed,
 };
+
+/* The credential is another one now: none of the links stays with the old. */
+static void restart_links(Peer *p)
+{
+        PeerLink *next;
+
+        for (PeerLink *l = p->links; l; l = next) {
+                next = l->next; /* l's user frees only l */
+                if (l->state == IPC_STATE_CLOSED)
+                        continue;
+                l->connector = connector_free(l->connector);
+                conduit_end_session(l->conduit, "closed", "paired again");
+                l->failures = 0;
+                timer_start(l->timer, 0);
+        }
+}
 
 bool peer_has_place(const Peer *p, uid_t uid, bool privileged)
 {

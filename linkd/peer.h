@@ -67,7 +67,7 @@ struct PeerLink {
 int peer_create(Peer **ret, Agent *a, const char *name, const Credential *c, char *const *uplinks,
                 size_t n_uplinks) _must_use_;
 /* Pairing again with the same host: puts a new credential and uplinks in place of the old, stored;
- * live links go on to their end. 0 or negative errno, and nothing has changed. */
+ * live links reconnect under the new one at once. 0 or negative errno, and nothing has changed. */
 int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_uplinks) _must_use_;
 /* Gives it another name (checked, not in use), stored. 0 or negative errno, and it has the old one.
  */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "clock.h"
 #include "liblinkproto/inviteuri.h"
 #include "limits.h"
 
@@ -108,12 +109,47 @@ static void finish(Probe *p)
         probe_free(p);
 }
 
+/* ---- clock ---- */
+
+/* The Date in an answer's head; 0: there is none, or none that can be read. */
+static int64_t find_date_msec(const char *head)
+{
+        int64_t msec = 0;
+        char text[40];
+
+        for (const char *line = head; (line = strstr(line, "\r\n"));) {
+                line += 2;
+                if (*line == '\r')
+                        return 0; /* the end of the head */
+                if (strncasecmp(line, "date:", 5) != 0)
+                        continue;
+                line += 5;
+                line += strspn(line, " \t");
+                (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(line, "\r"),
+                               line); /* one that is cut is none */
+                return clock_parse_http_date(text, &msec) < 0 ? 0 : msec;
+        }
+        return 0;
+}
+
+/* Once: the first step that hears the relay's time. */
+static void take_date(Probe *p, int64_t msec)
+{
+        if (!msec || p->result.has_date)
+                return;
+        p->result.has_date = true;
+        p->result.clock_offset_msec = agent_clock_msec() - msec;
+}
+
 /* ---- upgrade ---- */
 
 static void on_open(void *userdata)
 {
-        end(userdata, true, "");
-        finish(userdata);
+        Probe *p = userdata;
+
+        take_date(p, ws_server_date_msec(p->ws)); /* by wss:// there was no GET */
+        end(p, true, "");
+        finish(p);
 }
 
 static void on_message(void *userdata, bool text, uint8_t *data, size_t len)
@@ -153,31 +189,8 @@ static void begin_upgrade(Probe *p)
 
 /* ---- health ---- */
 
-int probe_parse_date(const char *head, time_t *ret)
-{
-        const char *line = head;
-        struct tm tm = {};
-
-        for (;;) {
-                line = strstr(line, "\r\n");
-                if (!line || strncmp(line, "\r\n\r\n", 4) == 0)
-                        return -ENOENT;
-                line += 2;
-                if (strncasecmp(line, "date:", 5) == 0)
-                        break;
-        }
-        line += 5;
-        line += strspn(line, " \t");
-        line = strptime(line, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-        if (!line || line[0] != '\r')
-                return -EBADMSG;
-        *ret = timegm(&tm);
-        return 0;
-}
-
 static void end_health(Probe *p)
 {
-        time_t date;
         char text[64];
 
         p->attempt = attempt_free(p->attempt);
@@ -189,10 +202,7 @@ static void end_health(Probe *p)
                                (int)MIN(strcspn(p->answer, "\r\n"), (size_t)48), p->answer);
                 end(p, false, p->answer[0] ? text : "it hangs up");
         }
-        if (probe_parse_date(p->answer, &date) == 0) {
-                p->result.has_date = true;
-                p->result.clock_offset_msec = agent_clock_msec() - (int64_t)date * 1000;
-        }
+        take_date(p, find_date_msec(p->answer));
         begin_upgrade(p);
 }
 

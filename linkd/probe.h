@@ -39,7 +39,3 @@ int probe_start(Probe **ret, Agent *a, const char *url, ProbeFunc func, void *us
 /* Gives up without a call. NULL is fine. */
 Probe *probe_free(Probe *p);
 const char *probe_step_name(ProbeStepName step);
-
-/* The time that a Date header names (RFC 9110 IMF-fixdate), seconds since the epoch. head: an
- * answer's head, NUL-terminated. 0, -ENOENT: there is none, -EBADMSG: it is damaged. */
-int probe_parse_date(const char *head, time_t *ret) _must_use_;

@@ -81,9 +81,13 @@ static int explain(WsStream *s, int result, bool reading)
         default:
                 break;
         }
-        if (verify != X509_V_OK && !s->pin)
+        if (!s->pin &&
+            (verify == X509_V_ERR_HOSTNAME_MISMATCH || verify == X509_V_ERR_IP_ADDRESS_MISMATCH))
+                (void)snprintf(s->fault, sizeof(s->fault),
+                               "its certificate is for another host"); /* fits */
+        else if (!s->pin && verify != X509_V_OK)
                 (void)snprintf(
-                        s->fault, sizeof(s->fault), "the relay's certificate: %s",
+                        s->fault, sizeof(s->fault), "its certificate is not trusted: %s",
                         X509_verify_cert_error_string(verify)); /* cut is fine, here and below */
         else if (ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER)
                 (void)snprintf(s->fault, sizeof(s->fault),

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "listener.h"
 #include "relay.h"
 
 static const char default_config[] = "/etc/link/relay.conf";
@@ -101,6 +102,11 @@ static int parse_level(const char *text, RelayLogLevel *ret)
 
 static int parse_listen(Options *o, const char *where)
 {
+        if (!listener_is_valid(where)) {
+                fprintf(stderr, "link-relay: --listen \"%s\" is not PORT, ADDRESS:PORT or /PATH\n",
+                        where);
+                return PARSE_USAGE;
+        }
         if (o->n_listen == LISTENERS_MAX) {
                 fprintf(stderr, "link-relay: --listen is given more than %d times\n",
                         LISTENERS_MAX);
@@ -406,8 +412,10 @@ int main(int argc, char **argv)
                 fprintf(stderr, "link-relay: %s\n", fault ? fault : "out of memory");
                 return EXIT_FAILURE;
         }
-        if (d.options.check_config)
-                return EXIT_SUCCESS;
+        if (d.options.check_config) {
+                puts("the configuration is valid");
+                return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        }
         if (sodium_init() < 0) {
                 fprintf(stderr, "link-relay: libsodium does not start\n");
                 return EXIT_FAILURE;

@@ -3,9 +3,12 @@
 
 import asyncio
 import contextlib
+import datetime
 import json
 import os
 import pathlib
+import socket
+import ssl
 import sys
 import threading
 
@@ -14,8 +17,24 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
 
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 from linkv1 import client, codec, header, noise, spake2, ws  # noqa: E402
 from linkv1 import relay as v1_relay  # noqa: E402
+
+
+
+def self_signed():
+    """A key and a certificate of it, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now,
+                                          now + datetime.timedelta(days=2)).sign(key, hashes.SHA256())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                             serialization.NoEncryption()) + certificate.public_bytes(serialization.Encoding.PEM)
+
 
 NUMBERS = '{"n":123456789012345678901234567890,"f":1.0}'
 TEXTS = (
@@ -47,6 +66,100 @@ class Story(World):
         self.assertEqual(home.json("devices"), [])
         server.stop()
         self.ended(server)
+
+
+class Causes(World):
+    """What people are told when it does not go."""
+
+    def silent(self, answer, tls=None, wait=False):
+        """A server that is no relay: it answers the first bytes so, and closes (wait: when the other end
+        has). Its port."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def serve():
+            while True:
+                try:
+                    end, _ = listener.accept()
+                except OSError:
+                    return
+                with end:
+                    try:
+                        if tls:
+                            tls.wrap_socket(end, server_side=True).close()
+                        else:
+                            end.recv(4096)
+                            end.sendall(answer)
+                            while wait and end.recv(4096):
+                                pass
+                    except OSError:
+                        pass
+        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(lambda: listener.shutdown(socket.SHUT_RDWR))
+        return listener.getsockname()[1]
+
+    def test_relays_that_are_none(self):
+        agent = self.agent("home")
+        http = self.silent(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        with socket.socket() as free:  # bound, but nobody listens
+            free.bind(("127.0.0.1", 0))
+            for url, cause in (
+                    (f"ws://127.0.0.1:{free.getsockname()[1]}", "connection refused: is link-relay running there?"),
+                    (f"ws://127.0.0.1:{http}", "what answers there is no Link relay"),
+                    (f"ws://127.0.0.1:{self.silent(b'')}", "closed without an answer"),
+                    (f"wss://127.0.0.1:{http}", "no TLS there: use ws://, or put a TLS proxy in front")):
+                agent.ctl("uplink", "add", url)
+                told = agent.until(f"a cause of {url}", lambda u=url: next(
+                    (x.get("cause") for x in agent.json("uplink", "list") if x["url"] == u), None))
+                self.assertIn(cause, told)
+                agent.ctl("uplink", "remove", url)
+
+    def test_an_untrusted_certificate_is_not_called_no_tls(self):
+        agent = self.agent("home")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate = pathlib.Path(self.directory) / "certificate.pem"
+        certificate.write_bytes(self_signed())
+        context.load_cert_chain(certificate)
+        url = f"wss://127.0.0.1:{self.silent(b'', context)}"
+        agent.ctl("uplink", "add", url)
+        told = agent.until("a cause", lambda: agent.json("uplink", "list")[0].get("cause"))
+        self.assertIn("its certificate is not trusted", told)
+
+    def test_not_connected_in_time_tells_the_last_cause(self):
+        relay = self.relay()
+        home, laptop, _ = self.paired(relay)
+        relay.kill()
+        self.ended(relay)
+        told = self.fails("unreachable", laptop, "call", "home", "1", "--timeout", "2")
+        message = json.loads(told.err)["message"]
+        self.assertEqual(message, f"home: not connected in 2 s; last cause: {relay.url}: connection refused: "
+                                  "is link-relay running there?")
+
+    def test_after_a_revocation(self):
+        home, laptop, _ = self.paired(self.relay())
+        home.ctl("revoke", "laptop")
+        told = self.fails("revoked", laptop, "call", "home", "1")
+        self.assertEqual(json.loads(told.err)["message"],
+                         "home: the host has revoked this machine's credential; remove the peer (linkctl peer "
+                         "remove home) or pair again")
+
+    def test_uplink_add_tells_that_it_is_registered(self):
+        agent, relay = self.agent("home"), self.relay()
+        self.assertEqual(agent.ctl("uplink", "add", relay.url),
+                         f"added relay {relay.url} to host default\nregistered\n")
+        agent.ctl("uplink", "remove", relay.url)
+        added = agent.json("uplink", "add", relay.url)
+        self.assertEqual(added, {"url": relay.url, "host": "default", "state": "registered"})
+        silent = self.silent(b"", wait=True)
+        self.assertIn("not yet registered: the relay has not answered yet; linkd keeps trying\n",
+                      agent.ctl("uplink", "add", f"ws://127.0.0.1:{silent}"))
+
+    def test_a_host_without_a_relay_is_a_problem(self):
+        agent, relay = self.agent("home"), self.relay()
+        agent.ctl("uplink", "add", relay.url)
+        agent.ctl("invite")
+        agent.ctl("uplink", "remove", relay.url)
+        self.assertIn("host default has no relay: run `linkctl uplink add URL`", agent.json("status")["problems"])
 
 
 class Pairing(World):
@@ -94,8 +207,9 @@ class Pairing(World):
 
     def test_a_named_code_is_not_the_unnamed_one(self):
         named = self.home.json("invite")
-        with self.assertRaises(Failed):
+        with self.assertRaises(Failed) as caught:
             self.pair(named["code"])
+        self.assertIn("if the invitation shows a code id, give it with --code-id", caught.exception.err)
         self.pair(named["code"], named["codeId"])
 
     def test_wrong_code(self):
@@ -159,6 +273,90 @@ class Pairing(World):
         self.assertEqual(self.laptop.ctl("call", "home", "[1]"), "[1]\n")
 
 
+class PairedAgain(World):
+    """A device that pairs once more with a host that it knows."""
+
+    def setUp(self):
+        super().setUp()
+        self.relays = [self.relay()]
+        self.home, self.laptop, self.server = self.paired(*self.relays)
+        self.old = self.laptop.json("peers")[0]["keyId"]
+
+    def invite(self):
+        return self.home.json("invite", "--label", "laptop")["uri"]
+
+    def connected(self):
+        return [d["keyId"] for d in self.home.json("devices") if d["connected"]]
+
+    def test_live_links_go_over_to_the_new_credential(self):
+        listener = self.add(self.laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        self.laptop.wait_peer("home", "connected")
+        self.assertEqual(self.connected(), [self.old])
+        paired = self.laptop.json("pair", self.invite(), "--name", "home")
+        self.assertEqual(paired["replacedKeyId"], self.old)
+        self.home.until("only the new one is connected", lambda: self.connected() == [paired["keyId"]])
+        # Now the old one can be shut out, and nobody notices.
+        self.home.ctl("revoke", self.old)
+        self.laptop.wait_peer("home", "connected")
+        self.assertEqual(self.laptop.ctl("call", "home", "1"), "1\n")
+        self.assertEqual(len(self.laptop.json("peers")), 1)
+
+    def test_a_request_that_waits_goes_out_under_the_new_credential(self):
+        self.server.stop()
+        self.ended(self.server)
+        started, go = (pathlib.Path(self.directory) / n for n in ("started", "go"))
+        os.mkfifo(started)
+        server = self.add(self.home.start_ctl(
+            "serve", "--exec", f"[ -e {go} ] || {{ echo > {started}; sleep 1000; }}; printf '\"%s\"' $LINK_KEY_ID"))
+        server.wait_line("^serving")
+        call = self.add(self.laptop.start_ctl("call", "home", "1", "--timeout", "50"))
+        with open(started) as told:  # it says so when it has got the request
+            self.assertEqual(told.readline(), "\n")
+        go.touch()
+        paired = self.laptop.json("pair", self.invite())
+        call.wait_line(f'^"{paired["keyId"]}"$')
+        self.assertEqual(call.process.wait(agentkit.LIMIT_SEC), 0)
+
+    def test_people_are_told(self):
+        out = self.laptop.ctl("pair", self.invite(), "--name", "home")
+        self.assertIn(f"Replaced the earlier credential {self.old}; on the host, remove it: "
+                      f"linkctl revoke {self.old}\n", out)
+        # Another name: another peer, and nothing is replaced.
+        self.assertNotIn("Replaced", self.laptop.ctl("pair", self.invite(), "--name", "second"))
+        self.assertEqual(len(self.laptop.json("peers")), 2)
+        # It can be paired again too, though it is not the first of its address.
+        second = self.laptop.json("pair", self.invite(), "--name", "second")
+        self.assertIn("replacedKeyId", second)
+        self.assertEqual(len(self.laptop.json("peers")), 2)
+
+    def test_revoke_all_of_a_label(self):
+        self.laptop.ctl("pair", self.invite())
+        ids = {d["keyId"] for d in self.home.json("devices")}
+        self.assertEqual(len(ids), 2)
+        told = self.fails("ambiguous", self.home, "revoke", "laptop").err
+        for key_id in ids:
+            self.assertIn(key_id, told)
+        self.assertIn("--all", told)
+        self.assertEqual(len(self.home.json("devices")), 2)
+        done = self.home.json("revoke", "laptop", "--all")
+        self.assertEqual((set(done["keyIds"]), done["label"]), (ids, "laptop"))
+        self.assertEqual(self.home.json("devices"), [])
+        self.fails("revoked", self.laptop, "call", "home", "1")
+        self.fails("noSuchDevice", self.home, "revoke", "laptop", "--all")
+
+    def test_a_name_of_another_host_is_refused_before_the_code_is_spent(self):
+        other = self.agent("other")
+        other.ctl("uplink", "add", self.relays[0].url)
+        other.wait_registered()
+        uri = other.json("invite")["uri"]
+        told = self.fails("exists", self.laptop, "pair", uri, "--name", "home")
+        self.assertIn('a peer is already called home: give another --name, or \\"linkctl peer remove home\\" '
+                      'first', told.err)
+        self.assertEqual(other.json("invitations")[0]["failures"], 0)
+        self.laptop.ctl("pair", uri, "--name", "other")
+
+
 class Calls(World):
     def test_json_text_arrives_as_it_was_written(self):
         _, laptop, _ = self.paired(self.relay())
@@ -179,7 +377,7 @@ class Calls(World):
         self.ended(server)
         with self.assertRaises(Failed) as caught:
             laptop.ctl("call", "home", "1")
-        self.assertIn("no request handler", caught.exception.err)
+        self.assertIn('home answered: no request handler (run "linkctl serve" there)', caught.exception.err)
 
     def test_serve_exec(self):
         home, laptop, server = self.paired(self.relay())
@@ -259,8 +457,8 @@ class Drops(World):
             "serve", "--exec", f"[ -e {go} ] || {{ echo > {started}; sleep 1000; }}; cat"))
         server.wait_line("^serving")
         call = self.add(laptop.start_ctl("call", "home", '"in flight"', "--timeout", "50"))
-        with open(started):  # opens when the command has got the request
-            pass
+        with open(started) as told:  # it says so when it has got the request
+            self.assertEqual(told.readline(), "\n")
         go.touch()
         relay = self.restart(relay)
         call.wait_line('^"in flight"$')

@@ -458,7 +458,7 @@ class Check(unittest.TestCase):
         done = subprocess.run([program("link-relay"), "--config", str(path), "--check-config", *more],
                               env=clean_environment() | (env or {}), stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=LIMIT_SEC)
-        self.assertEqual(done.stdout, "")
+        self.assertEqual(done.stdout, "" if done.returncode else "the configuration is valid\n")
         return done.returncode, done.stderr
 
     def fails(self, text, *says):
@@ -476,6 +476,11 @@ class Check(unittest.TestCase):
         self.assertIn("relay.conf", told)
         self.assertEqual(self.check("", "--nonsense")[0], 2)
         self.assertEqual(self.check("", "nonsense")[0], 2)
+        for where in ("nowhere", "1.2.3.4:x", "65536", "", "localhost:80", "/" + 200 * "x"):
+            status, told = self.check("", "--listen", where)
+            self.assertEqual(status, 2, where)
+            self.assertIn(f'--listen "{where}" is not PORT, ADDRESS:PORT or /PATH', told)
+        self.assertEqual(self.check("", "--listen", "[::1]:0", "--listen", "/tmp/x", "--listen", "80"), (0, ""))
         status, told = self.check("", env={"LINK_RELAY_IDLE_SEC": "0"})
         self.assertEqual(status, 1)
         self.assertIn("LINK_RELAY_IDLE_SEC=0", told)

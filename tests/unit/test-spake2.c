@@ -178,9 +178,9 @@ static void test_bad_points(void **state)
                 }
 }
 
-/* A share that is w·M or w·N exactly would make K the identity: a guess at w for nothing, if that could
- * be told from a wrong one. It goes on, and nothing that the peer can compute verifies. x = 0 is refused
- * before, so the share of a scalar 0 stands for it. */
+/* A share that is w·M or w·N exactly would make K the identity: a guess at w for nothing, if that
+ * could be told from a wrong one. It goes on, and nothing that the peer can compute verifies. x = 0
+ * is refused before, so the share of a scalar 0 stands for it. */
 static void test_identity(void **state)
 {
         static const uint8_t w[SPAKE2_SCALAR_BYTES] = {[31] = 7},

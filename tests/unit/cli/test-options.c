@@ -178,22 +178,45 @@ static void test_numbers(void **state)
         }
 }
 
+/* The first of two may be left out. */
+static void test_first_left_out(void **state)
+{
+        char buf[1024];
+        Cli cli;
+
+        (void)state;
+        assert_int_equal(parse(&cli, buf, "recovery enable"), OPTIONS_RUN);
+        assert_null(cli.args[0]);
+        assert_string_equal(cli.args[1], "enable");
+        assert_int_equal(parse(&cli, buf, "recovery work enable"), OPTIONS_RUN);
+        assert_string_equal(cli.args[0], "work");
+        assert_string_equal(cli.args[1], "enable");
+        assert_int_equal(parse(&cli, buf, "recovery"), -EINVAL);
+        assert_int_equal(parse(&cli, buf, "recovery work enable it"), -EINVAL);
+}
+
 /* The table itself is sound. */
 static void test_table(void **state)
 {
         (void)state;
         for (const Verb *const *v = verbs; *v; v++) {
                 bool optional = false;
+                const VerbArg *args = (*v)->args;
                 assert_ptr_equal(verb_find((*v)->name), *v);
                 assert_false(verb_is_group((*v)->name));
                 assert_non_null((*v)->run);
                 assert_non_null((*v)->summary);
-                for (const VerbArg *a = (*v)->args; a->name; a++) {
-                        assert_true(a->optional || !optional); /* none behind an optional one */
+                /* None behind an optional one, but for the first of two. */
+                for (const VerbArg *a = args; a->name; a++) {
+                        assert_true(a->optional || !optional || (a == args + 1 && !a[1].name));
                         optional = a->optional;
                 }
                 for (const VerbOption *o = (*v)->options; o->name; o++) {
+                        char word[64];
                         assert_non_null(o->help);
+                        (void)snprintf(word, sizeof(word), "--%s", o->name); /* fits */
+                        if ((*v)->usage)
+                                assert_non_null(strstr((*v)->usage, word));
                         for (const VerbOption *g = verb_global_options; g->name; g++)
                                 assert_string_not_equal(o->name, g->name);
                         for (const VerbOption *p = (*v)->options; p < o; p++)
@@ -207,9 +230,10 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_understands), cmocka_unit_test(test_refuses),
-                cmocka_unit_test(test_repeats),     cmocka_unit_test(test_durations),
-                cmocka_unit_test(test_numbers),     cmocka_unit_test(test_table),
+                cmocka_unit_test(test_understands),    cmocka_unit_test(test_refuses),
+                cmocka_unit_test(test_repeats),        cmocka_unit_test(test_durations),
+                cmocka_unit_test(test_numbers),        cmocka_unit_test(test_table),
+                cmocka_unit_test(test_first_left_out),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 from case import LINKCTL, Case, environment
-from fake_agent import WAIT_SEC
+from fake_agent import WAIT_SEC, FakeAgent
 
 LINKD, MANPAGE = (os.path.abspath(p) for p in sys.argv[2:4])
 
@@ -28,10 +29,10 @@ class Usage(Case):
     def test_help(self):
         found = verbs()
         self.assertEqual(sorted(found), sorted(
-            ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list', 'recovery', 'invite', 'invitations', 'uninvite',
-             'pair', 'devices', 'revoke', 'peers', 'peer show', 'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
-             'monitor', 'doctor',
-             'completion']))
+            ['status', 'host add', 'host remove', 'host list', 'host show', 'uplink add', 'uplink remove', 'uplink list',
+             'recovery', 'invite', 'invitations', 'uninvite', 'pair', 'devices', 'revoke', 'peers', 'peer show',
+             'peer remove', 'peer rename', 'peer export', 'peer import', 'call', 'send', 'listen', 'serve', 'usage',
+             'monitor', 'doctor', 'completion', 'help']))
         for name, text in found.items():
             self.assertTrue(text.startswith(f'Usage: linkctl {name}'), text)
             for line in text.splitlines():
@@ -39,7 +40,11 @@ class Usage(Case):
         for group in ('host', 'uplink', 'peer'):
             out, _ = self.run_ctl(group, '--help')
             self.assertIn(f'linkctl {group} VERB', out)
+            self.assertEqual(self.run_ctl('help', group)[0], out)
         self.assertEqual(self.run_ctl('-h')[0], self.run_ctl('--help')[0])
+        self.assertEqual(self.run_ctl('help')[0], self.run_ctl('--help')[0])
+        for name in ('uplink add', 'serve'):
+            self.assertEqual(self.run_ctl('help', *name.split())[0], found[name])
         self.assertRegex(self.run_ctl('--version')[0], r'^linkctl \d+\.\d+\.\d+\n$')
 
     def test_man_page_is_complete(self):
@@ -49,6 +54,32 @@ class Usage(Case):
             self.assertRegex(page, rf'(?m)^\.It Cm {name}\b', name)
             for option in re.findall(r'(?m)^  --([a-z-]+)', text):
                 self.assertIn(f'Fl Fl {option}', page)
+
+    def test_alternatives(self):
+        for name, usage in (
+                ('serve', '[HOST] (--echo | --exec COMMAND [--timeout TIME] [--parallel N])'),
+                ('listen', '(PEER | --host HOST)'),
+                ('pair', '[--name NAME] (URI | --address ADDRESS --uplink URL... --code CODE [--code-id ID] | '
+                         '--address ADDRESS --uplink URL... --recovery [--key-file FILE])')):
+            shown = ' '.join(self.run_ctl(name, '--help')[0].split())
+            self.assertTrue(shown.startswith(f'Usage: linkctl {name} {usage} '), shown)
+        self.assertIn('listen --host', self.run_ctl('serve', '--help')[0])
+
+    def test_a_slip_is_understood(self):
+        for meant, *args in (('status', 'stats'), ('uplink add', 'uplink', 'ad'), ('uplink', 'uplnk', 'add'),
+                             ('devices', 'device'), ('pair', 'pairr')):
+            _, err = self.run_ctl(*args, status=2)
+            self.assertIn(f'; did you mean {meant}?', err)
+        self.assertIn('did you mean status?', self.run_ctl('help', 'stats', status=2)[1])
+        for args in (['nothing'], ['x'], ['__name'], [40 * 'x']):
+            self.assertNotIn('did you mean', self.run_ctl(*args, status=2)[1])
+
+    def test_a_group_alone_lists_its_verbs(self):
+        out, err = self.run_ctl('uplink', status=2)
+        self.assertEqual(out, '')
+        for name in ('uplink add', 'uplink remove', 'uplink list'):
+            self.assertRegex(err, rf'(?m)^  {name} ')
+        self.json_error('uplink', status=2, word='usage')
 
     def test_wrong_usage(self):
         for args in ([], ['nothing'], ['status', 'extra'], ['status', '--nothing'], ['uplink'], ['uplink', 'x'],
@@ -69,6 +100,17 @@ class Usage(Case):
         self.assertIn('bogus', self.json_error('bogus', status=2, word='usage'))
         self.run_ctl(b'call', b'home', b'"\xff"', status=2)
 
+    def test_what_was_typed(self):
+        for text, *args in (
+                ('"http://x" is no invitation: paste the whole link: line, in quotes', 'pair', 'http://x'),
+                ('the link is empty', 'pair', ''),
+                ('the code is empty', 'invite', '--code', ''),
+                ('--ttl 8d is out of range: above 0, and at most 7 d', 'invite', '--ttl', '8d'),
+                ('--ttl 0 is out of range: above 0, and at most 7 d', 'invite', '--ttl', '0'),
+                ('--timeout 0.0001 is too short: 0.001 s is the least', 'call', 'home', '1', '--timeout', '0.0001'),
+                ('at most 1 d', 'call', 'home', '1', '--timeout', '2d')):
+            self.assertIn(text, self.run_ctl(*args, status=2)[1])
+
     def test_no_agent(self):
         path = self.path('none.sock')
         _, err = self.run_ctl('--socket', path, 'status', status=1)
@@ -82,15 +124,49 @@ class Usage(Case):
             pass  # a file where nobody listens
         self.json_error('status', '--socket', path, word='noAgent')
 
+    def test_an_agent_that_is_just_starting_is_waited_for(self):
+        for attempt in range(10):  # this machine may stop us for longer than linkctl waits
+            directory = self.path(str(attempt))
+            os.mkdir(directory)
+            agent = None
+            p = subprocess.Popen([LINKCTL, '--socket', os.path.join(directory, 'agent.sock'), 'peers'],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            try:
+                waited = self.wait_asleep(p)
+                agent = FakeAgent(directory)
+                agent.listener.settimeout(2)
+                agent.accept().answer_call('peers', '{"peers":[]}')
+            except TimeoutError:
+                continue  # it was too late
+            finally:
+                out, err = p.communicate(timeout=WAIT_SEC)
+                if agent:
+                    agent.close()
+            self.assertTrue(waited)
+            self.assertEqual((p.returncode, err), (0, ''), out)
+            return
+        self.fail('it does not wait')
+
+    def wait_asleep(self, p):
+        """Until it sleeps between two tries; False: it ended."""
+        end = time.monotonic() + WAIT_SEC
+        while p.poll() is None and time.monotonic() < end:
+            with open(f'/proc/{p.pid}/stat', encoding='ascii') as f:
+                if f.read().rpartition(') ')[2][0] == 'S':
+                    return True
+        return False
+
     def test_stdout_is_full(self):
         with open('/dev/full', 'w', encoding='utf-8') as full:
             _, err = self.run_ctl('--help', status=1, stdout=full)
         self.assertIn('No space left', err)
         r, w = os.pipe()
         os.close(r)
-        _, err = self.run_ctl('--help', status=1, stdout=w)
+        # As `| head` leaves it: quietly.
+        for args in (['--help'], ['completion', 'zsh']):
+            self.assertEqual(self.run_ctl(*args, status=1, stdout=w)[1], '')
+        self.assertIn('Broken pipe', self.run_ctl('--help', '--json', status=1, stdout=w)[1])
         os.close(w)
-        self.assertIn('Broken pipe', err)
 
 
 class Completion(Case):
@@ -174,7 +250,6 @@ class WithAgent(Case):
     def test_errors_of_the_agent(self):
         self.error('invite', word='noUplink')
         self.error('invite', 'nobody', word='noSuchHost')
-        self.error('uplink', 'add', 'http://r', word='badRequest')
         self.error('uplink', 'remove', 'ws://r', word='noSuchUplink')
         self.error('revoke', 'nobody', word='noSuchDevice')
         self.error('peer', 'show', 'nobody', word='noSuchPeer')
@@ -185,16 +260,64 @@ class WithAgent(Case):
         self.error('listen', '--host', 'nobody', word='noSuchHost')
         self.error('serve', 'nobody', '--echo', word='noSuchHost')
         self.error('uninvite', 'AAECAwQFBgc', word='noSuchInvitation')
-        self.error('pair', 'nonsense', word='badRequest')
         # Where nobody listens (port 1 of loopback), no relay answers.
         address = self.doc('host', 'list')[0]['address']
         self.error('pair', '--address', address, '--code', '-', '--uplink', 'ws://127.0.0.1:1',
                    word='unreachable', stdin='ABCDEF\n')
 
+    def test_messages_name_the_object(self):
+        for word, text, *args in (
+                ('noSuchHost', 'there is no host nobody', 'devices', 'nobody'),
+                ('noSuchHost', 'there is no host nobody', 'serve', 'nobody', '--echo'),
+                ('noSuchHost', 'there is no host nobody', 'host', 'remove', 'nobody'),
+                ('exists', 'there is a host default already', 'host', 'add', 'default'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'call', 'nobody', '1'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'send', 'nobody', '1'),
+                ('noSuchPeer', 'there is no peer nobody; see `linkctl peers`', 'peer', 'remove', 'nobody'),
+                ('noSuchPeer', 'there is no peer of that name; see `linkctl peers`', 'call', 'n' * 300, '1'),
+                ('noSuchDevice', 'there is no device nobody; see `linkctl devices`', 'revoke', 'nobody'),
+                ('noSuchInvitation', 'there is no open invitation nobody', 'uninvite', 'nobody'),
+                ('noSuchInvitation', 'there is no open invitation without a code id', 'uninvite', ''),
+                ('noSuchUplink', 'host default has no relay ws://r', 'uplink', 'remove', 'ws://r')):
+            message = self.error(*args, word=word)
+            self.assertTrue(message.startswith(text), message)
+
+    def test_what_was_typed_is_wrong_usage(self):
+        address = self.doc('host', 'list')[0]['address']
+        pieces = ('pair', '--code', 'ABCDEF', '--uplink')
+        for text, *args in (
+                ('a relay URL begins with ws:// or wss://', 'uplink', 'add', 'http://x'),
+                ('relay.example:8080 is no relay URL: did you mean ws://relay.example:8080?',
+                 'uplink', 'add', 'relay.example:8080'),
+                ('did you mean ws://r?', *pieces, 'r', '--address', address),
+                ('no path, query or user', 'uplink', 'add', 'ws://user:pw@h'),
+                ('no path, query or user', 'uplink', 'add', 'ws://h/path'),
+                ('"xyz" is no address', *pieces, 'ws://r', '--address', 'xyz'),
+                ('"xyz" is no code id', *pieces, 'ws://r', '--address', address, '--code-id', 'xyz'),
+                ('at least 6 characters', 'invite', '--code', 'abc')):
+            if args[0] == 'invite':
+                self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
+            self.assertIn(text, self.error(*args, word='badRequest', status=2))
+        # Before a guess is spent: nobody is dialed.
+        self.assertIn('at least 6 characters',
+                      self.error('pair', '--address', address, '--code', 'ABCDE', '--uplink', 'ws://127.0.0.1:1',
+                                 word='badRequest', status=2))
+
+    def test_a_refused_connection_is_told_in_words(self):
+        address = self.doc('host', 'list')[0]['address']
+        message = self.error('pair', '--address', address, '--code', 'ABCDEF', '--uplink', 'ws://127.0.0.1:1',
+                             word='unreachable')
+        self.assertEqual(message, 'ws://127.0.0.1:1: connection refused: is link-relay running there?')
+
     def test_uplinks(self):
         added = self.doc('uplink', 'add', 'ws://127.0.0.1:1/')
         self.assertEqual((added['url'], added['host']), ('ws://127.0.0.1:1', 'default'))
+        self.assertEqual((added['state'], added['cause']),
+                         ('waiting', 'connection refused: is link-relay running there?'))
         self.error('uplink', 'add', 'ws://127.0.0.1:1', word='exists')
+        self.assertIn('not yet registered: connection refused: is link-relay running there?; linkd keeps trying\n',
+                      self.ctl('uplink', 'add', 'ws://127.0.0.1:2')[0])
+        self.ctl('uplink', 'remove', 'ws://127.0.0.1:2')
         listed = self.doc('uplink', 'list')
         self.assertEqual([u['url'] for u in listed], ['ws://127.0.0.1:1'])
         self.assertIn(listed[0]['state'], ('connecting', 'waiting'))
@@ -211,10 +334,10 @@ class WithAgent(Case):
         self.assertTrue(made['uri'].startswith(f'link:{address}?code={made["code"]}&id={made["codeId"]}&relay='))
         own = self.doc('invite', '--no-id', '--code', '-', stdin='MixedCase7\n')
         self.assertEqual((own['code'], own['codeId']), ('MixedCase7', None))
-        self.error('invite', '--code', 'short', word='badRequest')
+        self.error('invite', '--code', 'short', word='badRequest', status=2)
         self.error('invite', '--code', '-', word='input', stdin='\n')
         for ttl in ('8d', '50d'):  # 50 days are more milliseconds than 32 bits hold
-            self.error('invite', '--ttl', ttl, word='badRequest')
+            self.assertIn('at most 7 d', self.error('invite', '--ttl', ttl, word='usage', status=2))
         ids = [i['codeId'] for i in self.doc('invitations')]
         self.assertEqual(sorted(ids, key=str), sorted([made['codeId'], None], key=str))
         self.assertIn(made['codeId'], self.ctl('invitations')[0])
@@ -224,7 +347,9 @@ class WithAgent(Case):
 
     def test_invite_for_people(self):
         self.ctl('uplink', 'add', 'ws://127.0.0.1:1')
-        out, _ = self.ctl('invite')
+        out, err = self.ctl('invite')
+        self.assertRegex(err, r'warning: no relay has registered host default yet \(ws://127.0.0.1:1: connection refused.*'
+                              'nobody can pair until one has')
         lines = out.splitlines()
         qr = [line for line in lines if line and set(line) <= set('█▀▄ ')]
         self.assertEqual(len({len(line) for line in qr}), 1)
@@ -249,7 +374,9 @@ class WithAgent(Case):
                                  text=True)
         self.addCleanup(self.reap_plain, first)
         self.assertEqual(first.stderr.readline(), 'serving default\n')
-        self.error('serve', '--echo', word='busy')
+        self.assertIn('another application takes the requests and events of host default',
+                      self.error('serve', '--echo', word='busy'))
+        self.assertIn('takes the events of host', self.error('listen', '--host', 'default', word='busy'))
         first.terminate()
         self.assertEqual(first.wait(WAIT_SEC), 0)
 

@@ -50,7 +50,7 @@ class Calls(WithFake):
         self.end(p, 0)
         p = self.start_ctl('revoke', 'laptop', '--host', 'work')
         params = self.agent.accept().answer_call('revoke', '{"keyId":"k","label":"laptop","sessionsEnded":2}')
-        self.assertEqual(json.loads(params), {'device': 'laptop', 'host': 'work'})
+        self.assertEqual(json.loads(params), {'device': 'laptop', 'host': 'work', 'all': False})
         self.assertRegex(self.end(p, 0)[0], r'sessions ended +2')
 
     def ask(self, *args, stdin=None):
@@ -89,7 +89,7 @@ class Calls(WithFake):
         self.assertIn('it \x1b[1mbroke', error['message'])
         p, c, f, _, _ = self.ask('1')
         c.send(RESPONSE, b'"it \\u001b[1mbroke"', request=f.request)
-        self.assertIn('home answered an error: it \\x1b[1mbroke', self.end(p, 1)[1])
+        self.assertIn('home answered: it \\x1b[1mbroke', self.end(p, 1)[1])
         p, c, f, _, _ = self.ask('1', '--json')
         c.error(f, 'revoked', 'gone', 128)
         self.assertEqual(json.loads(self.end(p, 1)[1])['error'], 'revoked')
