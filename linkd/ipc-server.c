@@ -10,6 +10,7 @@
 #include "ipc-call.h"
 #include "ipc-session.h"
 #include "ipc-share.h"
+#include "ipc-words.h"
 #include "limits.h"
 #include "log.h"
 
@@ -23,48 +24,6 @@ struct IpcServer {
         LogLimit log;             /* of connections that were refused or ended */
         uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
 };
-
-/* ---- errors ---- */
-
-static const struct {
-        const char *word;
-        int error;
-} words[] = {
-        {"protocol", EPROTO},
-        {"version", EPROTONOSUPPORT},
-        {"flow", ENOBUFS},
-        {"tooMany", EUSERS},
-        {"forbidden", EACCES},
-        {"noSuchMethod", EOPNOTSUPP},
-        {"badRequest", EINVAL},
-        {"noSuchHost", ENOENT},
-        {"noSuchPeer", ENOENT},
-        {"noSuchDevice", ENOENT},
-        {"noSuchUplink", ENOENT},
-        {"noSuchInvitation", ENOENT},
-        {"exists", EEXIST},
-        {"ambiguous", ENOTUNIQ},
-        {"busy", EBUSY},
-        {"noUplink", EDESTADDRREQ},
-        {"wrongCode", EKEYREJECTED},
-        {"revoked", EKEYREVOKED},
-        {"unreachable", EHOSTUNREACH},
-        {"timeout", ETIMEDOUT},
-        {"closed", ECONNRESET},
-        {"badPeer", EBADMSG},
-        {"noPayload", ENOTSUP},
-        {"tooBig", EMSGSIZE},
-        {"storage", EIO},
-        {"internal", ENOMEM},
-};
-
-static uint32_t error_of_word(const char *word)
-{
-        for (size_t i = 0; i < ELEMENTSOF(words); i++)
-                if (strcmp(words[i].word, word) == 0)
-                        return (uint32_t)words[i].error;
-        return 0;
-}
 
 /* ---- memory for frames that are not whole yet ---- */
 
@@ -237,7 +196,7 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                                  .request = request,
                                  .name = ipc_str(word),
                                  .message = ipc_str(message),
-                                 .error_no = error_of_word(word),
+                                 .error_no = ipc_error_of_word(word),
                          });
 }
 
