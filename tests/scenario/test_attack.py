@@ -556,6 +556,9 @@ class Logs(Attack):
     LINES = 30  # LOG_LIMIT_LINES
 
     def count(self, agent, pattern):
+        """Lines of its log, once it has ended and all of it has been read."""
+        agent.stop()
+        self.ended(agent)
         return sum(bool(re.search(pattern, line)) for line in agent.lines if line)
 
     def test_links_of_a_relay(self):
