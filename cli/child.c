@@ -279,10 +279,11 @@ int child_exit_status(const Child *c)
 
 char *child_last_words(const Child *c)
 {
-        const char *end = c->errors.p + c->errors.n, *start;
+        const char *end, *start;
 
         if (!c->errors.p)
                 return strdup("");
+        end = c->errors.p + c->errors.n;
         while (end > c->errors.p && strchr("\r\n", end[-1]))
                 end--;
         for (start = end; start > c->errors.p && start[-1] != '\n'; start--)
