@@ -2,12 +2,9 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "ipc-call.h"
+#include "ipc-listen.h"
 #include "ipc-session.h"
 #include "ipc-share.h"
 #include "ipc-words.h"
@@ -16,11 +13,9 @@
 
 struct IpcServer {
         Agent *agent;
-        uv_pipe_t pipe;
-        char *path;
+        IpcListener *listener;
         IpcConn *conns;
         unsigned n_conns;
-        bool bound;
         LogLimit log;             /* of connections that were refused or ended */
         uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
 };
@@ -425,21 +420,22 @@ void ipc_conn_wake(IpcConn *c)
 
 /* ---- listening ---- */
 
-static void on_connection(uv_stream_t *stream, int status)
+static void on_connection(void *userdata, uv_stream_t *stream, int status)
 {
-        IpcServer *s = container_of((uv_pipe_t *)stream, IpcServer, pipe);
+        IpcServer *s = userdata;
+        const char *path = ipc_listener_path(s->listener);
         IpcConn *c;
         int fd, r;
 
         if (status < 0) {
                 log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
-                            s->path, uv_strerror(status));
+                            path, uv_strerror(status));
                 return;
         }
         c = calloc(1, sizeof(*c));
         if (!c || uv_pipe_init(s->agent->loop, &c->pipe, 0) < 0) {
                 log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_ERROR,
-                            "socket %s: out of memory", s->path);
+                            "socket %s: out of memory", path);
                 free(c);
                 return;
         }
@@ -455,14 +451,14 @@ static void on_connection(uv_stream_t *stream, int status)
         if (r == 0)
                 r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
         if (r == 0)
-                r = policy_of_socket(fd, s->path, &c->access, &c->uid);
+                r = policy_of_socket(fd, path, &c->access, &c->uid);
         if (r == 0 && (!c->timer || !c->frame_timer))
                 r = -ENOMEM;
         if (r == 0)
                 update_reading(c);
         if (r < 0) {
                 log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
-                            s->path, strerror(-r));
+                            path, strerror(-r));
                 conn_close(c);
         } else if (!ipc_share_has_place(s->conns, s->n_conns, c)) {
                 ipc_conn_fail(c, "tooMany", "the agent has too many connections, or this user has");
@@ -475,83 +471,17 @@ static void on_connection(uv_stream_t *stream, int status)
         }
 }
 
-static int fault(char **ret, int error, const char *path, const char *what)
-{
-        if (asprintf(ret, "socket %s: %s", path, what) < 0)
-                *ret = NULL;
-        return error;
-}
-
-/* Removes a socket nobody answers on. */
-static int clear_path(const char *path, char **ret_fault)
-{
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        struct stat st;
-        int fd, r;
-
-        if (strlen(path) >= sizeof(address.sun_path))
-                return fault(ret_fault, -ENAMETOOLONG, path,
-                             "the path is too long for a Unix socket");
-        if (lstat(path, &st) < 0)
-                return errno == ENOENT ? 0 : fault(ret_fault, -errno, path, strerror(errno));
-        if (!S_ISSOCK(st.st_mode))
-                return fault(ret_fault, -EEXIST, path, "there is something else at this path");
-        strcpy(address.sun_path, path); /* measured above */
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return fault(ret_fault, -errno, path, strerror(errno));
-        r = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-        (void)close(fd);
-        if (r != -ECONNREFUSED)
-                return fault(ret_fault, -EADDRINUSE, path, "another agent answers there");
-        return unlink(path) < 0 ? fault(ret_fault, -errno, path, strerror(errno)) : 0;
-}
-
-/* The directory of the socket, one level, as a user instance needs it. */
-static void make_parent(const char *path)
-{
-        const char *slash = strrchr(path, '/');
-        _cleanup_(freep) char *dir =
-                slash && slash != path ? strndup(path, (size_t)(slash - path)) : NULL;
-
-        if (dir && mkdir(dir, 0755) == 0)
-                log_debug("made %s", dir); /* a failure shows at the bind */
-}
-
-static void on_server_closed(uv_handle_t *handle)
-{
-        IpcServer *s = container_of((uv_pipe_t *)handle, IpcServer, pipe);
-
-        free(s->path);
-        free(s);
-}
-
 int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault)
 {
-        IpcServer *s;
-        int r = clear_path(path, ret_fault);
+        IpcServer *s = calloc(1, sizeof(*s));
+        int r;
 
-        if (r < 0)
-                return r;
-        make_parent(path);
-        s = calloc(1, sizeof(*s));
-        if (!s || !(s->path = strdup(path)) || uv_pipe_init(a->loop, &s->pipe, 0) < 0) {
-                if (s)
-                        free(s->path);
-                free(s);
+        if (!s)
                 return -ENOMEM;
-        }
         s->agent = a;
-        r = uv_pipe_bind(&s->pipe, path);
-        if (r == 0) {
-                s->bound = true;
-                r = chmod(path, 0660) < 0 ? -errno : 0;
-        }
-        if (r == 0)
-                r = uv_listen((uv_stream_t *)&s->pipe, SOMAXCONN, on_connection);
+        r = ipc_listener_new(&s->listener, a->loop, path, on_connection, s, ret_fault);
         if (r < 0) {
-                (void)fault(ret_fault, r, path, strerror(-r));
-                ipc_server_free(s);
+                free(s);
                 return r;
         }
         *ret = s;
@@ -564,8 +494,7 @@ IpcServer *ipc_server_free(IpcServer *s)
                 return NULL;
         while (s->conns)
                 conn_close(s->conns);
-        if (s->bound)
-                (void)unlink(s->path); /* gone already is fine */
-        uv_close((uv_handle_t *)&s->pipe, on_server_closed);
+        ipc_listener_free(s->listener);
+        free(s);
         return NULL;
 }

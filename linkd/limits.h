@@ -127,6 +127,7 @@ enum {
         OPEN_FILES_MAX = 16384,
 
         /* IPC. */
+        IPC_SOCKET_CHECK_MSEC = 5000, /* whether the socket's file is still there */
         IPC_CONNECTIONS_MAX = 512,
         IPC_CONNECTIONS_RESERVED = 32, /* of these, for root and the agent's own user */
         IPC_CONNECTIONS_UID_MAX =
