@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "files.h"
 #include "ipc-call.h"
 #include "ipc-listen.h"
 #include "ipc-session.h"
@@ -17,6 +18,7 @@ struct IpcServer {
         IpcConn *conns;
         unsigned n_conns;
         LogLimit log;             /* of connections that were refused or ended */
+        bool short_of_files;      /* it has been logged */
         uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
 };
 
@@ -214,16 +216,21 @@ void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
                                        .json = {.p = (char *)json->data, .n = json->len}});
 }
 
+static void refuse(IpcConn *c, const char *word, const char *message)
+{
+        ipc_conn_send_error(c, 0, 0, word, message);
+        conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
+        ipc_session_drop_all(c);
+        ipc_call_drop_all(c);
+}
+
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
 {
         if (c->closing)
                 return;
         log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_INFO,
                     "closing an application's connection (uid %u): %s: %s", c->uid, word, message);
-        ipc_conn_send_error(c, 0, 0, word, message);
-        conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
-        ipc_session_drop_all(c);
-        ipc_call_drop_all(c);
+        refuse(c, word, message);
 }
 
 /* ---- in ---- */
@@ -420,6 +427,24 @@ void ipc_conn_wake(IpcConn *c)
 
 /* ---- listening ---- */
 
+/* Said when it begins and when it ends, not for each that is refused. */
+static bool has_file(IpcConn *c, int fd)
+{
+        IpcServer *s = c->server;
+        bool has = files_may_keep(fd, c->access & ACCESS_ADMINISTER ? FILES_OWNER : FILES_USER);
+
+        if (!has && !s->short_of_files) {
+                log_error("socket %s: no descriptors are left, applications are refused: raise the "
+                          "limit of open files (LimitNOFILE=), or close sessions",
+                          ipc_listener_path(s->listener));
+                s->short_of_files = true;
+        } else if (s->short_of_files && files_may_keep(fd, FILES_NETWORK)) {
+                log_info("socket %s: there are descriptors again", ipc_listener_path(s->listener));
+                s->short_of_files = false;
+        }
+        return has;
+}
+
 static void on_connection(void *userdata, uv_stream_t *stream, int status)
 {
         IpcServer *s = userdata;
@@ -460,6 +485,10 @@ static void on_connection(void *userdata, uv_stream_t *stream, int status)
                 log_limited(&s->log, uv_now(s->agent->loop), LOG_LEVEL_WARNING, "socket %s: %s",
                             path, strerror(-r));
                 conn_close(c);
+        } else if (!has_file(c, fd)) {
+                refuse(c, "tooMany",
+                       "linkd has no descriptors left: raise its limit of open files "
+                       "(LimitNOFILE=), or close sessions");
         } else if (!ipc_share_has_place(s->conns, s->n_conns, c)) {
                 ipc_conn_fail(c, "tooMany", "the agent has too many connections, or this user has");
         } else if (!(c->access & ACCESS_READ)) {

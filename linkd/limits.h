@@ -125,6 +125,7 @@ enum {
         /* Descriptors: all sessions of two full hosts and all applications. The system's
          * own limit may be a milliard. */
         OPEN_FILES_MAX = 16384,
+        FILES_LEFT_MAX = 128, /* that sessions leave to applications, at most (files.h) */
 
         /* IPC. */
         IPC_SOCKET_CHECK_MSEC = 5000, /* whether the socket's file is still there */
