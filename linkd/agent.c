@@ -63,15 +63,20 @@ static void write_last_seen(Agent *a)
         r = buf_ok(&b);
         if (r == 0)
                 r = store_write_plain(a->store, last_seen_file, (const char *)b.data, b.len);
-        if (r < 0)
-                log_warning("cannot write %s/%s: %s", store_dir(a->store), last_seen_file,
-                            strerror(-r));
+        if (r < 0 && !a->last_seen_failed)
+                log_warning("cannot write %s/%s, and goes on trying: %s; %s", store_dir(a->store),
+                            last_seen_file, strerror(-r), store_remedy(r));
+        a->last_seen_failed = r < 0;
         buf_done(&b);
 }
 
 static void on_last_seen_timer(void *userdata)
 {
-        write_last_seen(userdata);
+        Agent *a = userdata;
+
+        write_last_seen(a);
+        if (a->last_seen_failed)
+                agent_note_last_seen(a);
 }
 
 void agent_note_last_seen(Agent *a)
@@ -210,8 +215,8 @@ static int make_first_host(Agent *a, unsigned n_hosts_unreadable, char **ret_fau
         }
         r = host_create(&h, a, "default");
         if (r < 0) {
-                if (asprintf(ret_fault, "cannot store the new identity in %s: %s",
-                             store_dir(a->store), strerror(-r)) < 0)
+                if (asprintf(ret_fault, "cannot store the new identity in %s: %s; %s",
+                             store_dir(a->store), strerror(-r), store_remedy(r)) < 0)
                         *ret_fault = NULL;
                 return r;
         }

@@ -43,6 +43,7 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
+        bool last_seen_failed; /* the last time; it has been logged */
         Watcher *watchers;
         Usage *usages;  /* questions under way */
         Doctor *doctor; /* at work; NULL: none */

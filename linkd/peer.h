@@ -74,7 +74,8 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
 int peer_rename(Peer *p, const char *name) _must_use_;
 int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Peer *peer_free(Peer *p);
-/* Removes it from disk, then from memory; its links are closed. */
+/* Removes it from disk, then from memory; its links are closed. STORE_UNSYNCED: it has gone all the
+ * same; negative errno: it has not. */
 int peer_remove(Peer *p) _must_use_;
 const char *peer_state_name(PeerState s);
 unsigned peer_n_links(const Peer *p);
