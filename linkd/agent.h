@@ -56,6 +56,9 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Setting
  * n_unreadable and logged. Only for agent_stop and agent_free. */
 int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir,
                        char **ret_fault) _must_use_;
+/* What settings points at has other content now: it counts from here on. Connections and sessions
+ * that it does not forbid live on. */
+void agent_settings_changed(Agent *a);
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
 /* Ends everything; what is queued for the network may still leave. The loop then runs out by

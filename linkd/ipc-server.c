@@ -1,12 +1,14 @@
 #include "ipc-server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ipc-access.h"
 #include "ipc-call.h"
 #include "ipc-session.h"
 #include "ipc-share.h"
@@ -21,6 +23,8 @@ struct IpcServer {
         IpcConn *conns;
         unsigned n_conns;
         bool bound;
+        gid_t own_group;          /* of the socket's file when it was made */
+        gid_t group;              /* as it was looked at last */
         LogLimit log;             /* of connections that were refused or ended */
         uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
 };
@@ -65,6 +69,7 @@ static void on_conn_closed(uv_handle_t *handle)
         buf_done_wipe(&c->in);
         buf_done_wipe(&c->out);
         buf_done_wipe(&c->writing);
+        caller_done(&c->caller);
         free(c);
 }
 
@@ -180,7 +185,7 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
                 r = -ENOBUFS;
         if (r < 0) {
                 log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
-                            "an application (uid %u) is cut off: %s", c->uid, strerror(-r));
+                            "an application (uid %u) is cut off: %s", c->caller.uid, strerror(-r));
                 conn_close_later(c, 0);
                 return;
         }
@@ -224,7 +229,8 @@ void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
         if (c->closing)
                 return;
         log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_INFO,
-                    "closing an application's connection (uid %u): %s: %s", c->uid, word, message);
+                    "closing an application's connection (uid %u): %s: %s", c->caller.uid, word,
+                    message);
         ipc_conn_send_error(c, 0, 0, word, message);
         conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);
@@ -246,8 +252,8 @@ static void on_hello(IpcConn *c, const IpcMessage *m)
         c->frame_max = MIN(m->max_frame, (uint32_t)IPC_FRAME_MAX);
         c->hello_done = true;
         timer_stop(c->timer);
-        log_debug("application (uid %u) says hello: %.*s", c->uid, (int)MIN(m->name.n, (size_t)64),
-                  m->name.p);
+        log_debug("application (uid %u) says hello: %.*s", c->caller.uid,
+                  (int)MIN(m->name.n, (size_t)64), m->name.p);
         ipc_conn_send(c, &(IpcMessage){
                                  .type = IPC_HELLO,
                                  .version = IPC_VERSION,
@@ -425,6 +431,17 @@ void ipc_conn_wake(IpcConn *c)
 
 /* ---- listening ---- */
 
+/* It may be changed by hand, too. */
+static int look_at_group(IpcServer *s)
+{
+        struct stat st;
+
+        if (stat(s->path, &st) < 0)
+                return -errno;
+        s->group = st.st_gid;
+        return 0;
+}
+
 static void on_connection(uv_stream_t *stream, int status)
 {
         IpcServer *s = container_of((uv_pipe_t *)stream, IpcServer, pipe);
@@ -455,7 +472,11 @@ static void on_connection(uv_stream_t *stream, int status)
         if (r == 0)
                 r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
         if (r == 0)
-                r = policy_of_socket(fd, s->path, &c->access, &c->uid);
+                r = caller_of_socket(&c->caller, fd);
+        if (r == 0)
+                r = look_at_group(s);
+        if (r == 0)
+                ipc_access_judge(c);
         if (r == 0 && (!c->timer || !c->frame_timer))
                 r = -ENOMEM;
         if (r == 0)
@@ -468,8 +489,9 @@ static void on_connection(uv_stream_t *stream, int status)
                 ipc_conn_fail(c, "tooMany", "the agent has too many connections, or this user has");
         } else if (!(c->access & ACCESS_READ)) {
                 ipc_conn_fail(c, "forbidden",
-                              "this user may not use the agent: it is for root, "
-                              "the agent's own user, and members of the socket's group");
+                              "this user may not use the agent: it is for root, the agent's own "
+                              "user, members of the socket's group, and whom `access` in "
+                              "linkd.conf names");
         } else {
                 timer_start(c->timer, IPC_HELLO_MSEC);
         }
@@ -518,12 +540,69 @@ static void make_parent(const char *path)
                 log_debug("made %s", dir); /* a failure shows at the bind */
 }
 
+static int give_group(IpcServer *s, gid_t gid, char **ret_fault)
+{
+        _cleanup_(freep) char *what = NULL;
+        int r;
+
+        if (fchownat(AT_FDCWD, s->path, (uid_t)-1, gid, AT_SYMLINK_NOFOLLOW) == 0)
+                return 0;
+        r = -errno;
+        if (asprintf(&what, "cannot give it the group %u (socket_group): %s", gid, strerror(-r)) <
+            0)
+                what = NULL;
+        return fault(ret_fault, r, s->path, what ? what : strerror(-r));
+}
+
+int ipc_server_set_group(IpcServer *s, const Settings *settings, char **ret_fault)
+{
+        const Settings *old = s->agent->settings;
+
+        if (settings->has_socket_group == old->has_socket_group &&
+            settings->socket_group == old->socket_group)
+                return 0; /* also when it was changed by hand */
+        return give_group(s, settings->has_socket_group ? settings->socket_group : s->own_group,
+                          ret_fault);
+}
+
+gid_t ipc_server_group(const IpcServer *s)
+{
+        return s->group;
+}
+
+void ipc_server_judge(IpcServer *s)
+{
+        int r = look_at_group(s);
+
+        if (r < 0) /* who came by it is judged by what it was */
+                log_warning("socket %s: %s", s->path, strerror(-r));
+        for (IpcConn *c = s->conns; c; c = c->next) /* none goes on this stack */
+                if (!c->closing)
+                        ipc_access_apply(c);
+}
+
 static void on_server_closed(uv_handle_t *handle)
 {
         IpcServer *s = container_of((uv_pipe_t *)handle, IpcServer, pipe);
 
         free(s->path);
         free(s);
+}
+
+/* The mode last: until then nobody else can open it. */
+static int open_to_group(IpcServer *s, char **ret_fault)
+{
+        const Settings *settings = s->agent->settings;
+        int r = look_at_group(s);
+
+        if (r < 0)
+                return r;
+        s->own_group = s->group;
+        if (settings->has_socket_group)
+                r = give_group(s, settings->socket_group, ret_fault);
+        if (r == 0 && chmod(s->path, 0660) < 0)
+                r = -errno;
+        return r;
 }
 
 int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault)
@@ -545,12 +624,13 @@ int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault
         r = uv_pipe_bind(&s->pipe, path);
         if (r == 0) {
                 s->bound = true;
-                r = chmod(path, 0660) < 0 ? -errno : 0;
+                r = open_to_group(s, ret_fault);
         }
         if (r == 0)
                 r = uv_listen((uv_stream_t *)&s->pipe, SOMAXCONN, on_connection);
         if (r < 0) {
-                (void)fault(ret_fault, r, path, strerror(-r));
+                if (!*ret_fault)
+                        (void)fault(ret_fault, r, path, strerror(-r));
                 ipc_server_free(s);
                 return r;
         }

@@ -2,19 +2,14 @@
 
 #include "limits.h"
 
-static bool is_privileged(const IpcConn *c)
-{
-        return c->access & ACCESS_ADMINISTER;
-}
-
 bool ipc_share_has_place(const IpcConn *conns, unsigned n, const IpcConn *c)
 {
         unsigned of_uid = 0;
 
-        if (is_privileged(c))
+        if (caller_is_owner(&c->caller))
                 return n <= IPC_CONNECTIONS_MAX;
         for (const IpcConn *i = conns; i; i = i->next)
-                of_uid += i->uid == c->uid;
+                of_uid += i->caller.uid == c->caller.uid;
         return n <= IPC_CONNECTIONS_MAX - IPC_CONNECTIONS_RESERVED &&
                of_uid <= IPC_CONNECTIONS_UID_MAX;
 }
@@ -24,8 +19,9 @@ bool ipc_share_has_bytes(const IpcConn *conns, const IpcConn *c, size_t len)
         size_t of_uid = len, of_all = len;
 
         for (const IpcConn *i = conns; i; i = i->next) {
-                of_uid += i->uid == c->uid ? i->set_aside : 0;
-                of_all += is_privileged(i) ? 0 : i->set_aside;
+                of_uid += i->caller.uid == c->caller.uid ? i->set_aside : 0;
+                of_all += caller_is_owner(&i->caller) ? 0 : i->set_aside;
         }
-        return of_uid <= IPC_IN_UID_BYTES_MAX && (is_privileged(c) || of_all <= IPC_IN_BYTES_MAX);
+        return of_uid <= IPC_IN_UID_BYTES_MAX &&
+               (caller_is_owner(&c->caller) || of_all <= IPC_IN_BYTES_MAX);
 }

@@ -98,7 +98,9 @@ enum {
          * its cap at once; a replayed first message never can. The oldest goes for a new one. */
         HOST_UNPROVEN_MAX = 64,
 
-        PINS_MAX = 1024, /* relays with a pinned key, in the configuration */
+        CONFIG_BYTES_MAX = 1024 * 1024, /* linkd.conf: a list for each peer there can be */
+        ACCESS_NAMES_MAX = 256,         /* users and groups of an access list */
+        PINS_MAX = 1024,                /* relays with a pinned key, in the configuration */
 
         /* Connecting (dial.h), milliseconds. */
         DIAL_STEP_MSEC = 250,   /* to the start of the next address (RFC 8305 section 5) */

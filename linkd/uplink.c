@@ -242,6 +242,12 @@ static void on_self_check_timer(void *userdata)
         }
 }
 
+void uplink_rearm(Uplink *u)
+{
+        if (timer_active(u->self_check_timer))
+                arm_self_check(u);
+}
+
 /* ---- what the relay says ---- */
 
 static void on_registered(Uplink *u, const ControlMessage *m)

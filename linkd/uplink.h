@@ -64,6 +64,8 @@ void uplink_start(Uplink *u);
 int uplink_ask_usage(Uplink *u) _must_use_;
 /* After a wake-up or a change of the network: dials now, or pings with a short deadline. */
 void uplink_probe(Uplink *u);
+/* How often it checks itself has changed. */
+void uplink_rearm(Uplink *u);
 const char *uplink_state_name(UplinkState state);
 /* Appends {url, host, state, since, cause?}. */
 void uplink_describe(const Uplink *u, Buf *out);

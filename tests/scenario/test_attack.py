@@ -19,76 +19,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agentkit  # noqa: E402
 from agentkit import World  # noqa: E402
+from ipckit import (  # noqa: E402
+    ASK, App, CALL, CONNECT, ERROR, EVENT, FRAME_MAX, HELLO, HELLO_FRAME, INCOMING, OPENED, REQUEST,
+    RESPONSE, RESULT, SERVE, frame, member, text, word)
 
 from linkv1 import client, header, spake2, ws  # noqa: E402
 from linkv1.codec import unb64u  # noqa: E402
 
-HELLO, ERROR, CALL, RESULT = 0x01, 0x02, 0x03, 0x04
-CONNECT, OPENED, STATE, SERVE, INCOMING = 0x10, 0x11, 0x12, 0x13, 0x14
-REQUEST, RESPONSE, EVENT, ASK = 0x20, 0x21, 0x22, 0x23
-FRAME_MAX = 16 * 1024 * 1024 + 65536
 MIB = 1 << 20
-
-
-def text(s):
-    raw = s.encode()
-    return struct.pack(">H", len(raw)) + raw
-
-
-def frame(kind, body=b"", session=0, request=0):
-    return struct.pack(">IBBHII", 12 + len(body), kind, 0, 0, session, request) + body
-
-
-HELLO_FRAME = frame(HELLO, b"LKIP" + struct.pack(">HHII", 1, 0, 0, FRAME_MAX) + text("attacker"))
-
-
-class App:
-    """An application that speaks docs/IPC.md itself."""
-
-    def __init__(self, agent, hello=True):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(agentkit.LIMIT_SEC)
-        self.socket.connect(str(agent.socket))
-        if hello:
-            self.socket.sendall(HELLO_FRAME)
-            kind = self.next()[0]
-            assert kind == HELLO, kind
-
-    def send(self, kind, body=b"", session=0, request=0):
-        self.socket.sendall(frame(kind, body, session, request))
-
-    def _exactly(self, n):
-        data = bytearray()
-        while len(data) < n:
-            part = self.socket.recv(n - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return bytes(data)
-
-    def next(self):
-        """(type, flags, session, request, body); EOFError at the end."""
-        n, kind, flags, _, session, request = struct.unpack(">IBBHII", self._exactly(16))
-        return kind, flags, session, request, self._exactly(n - 12)
-
-    def until(self, *kinds, request=None):
-        while True:
-            got = self.next()
-            if got[0] in kinds and (request is None or got[3] == request):
-                return got
-
-    def status(self):
-        """Something that is answered at once."""
-        self.send(CALL, text("status"), request=0xffffffff)
-        return self.next()
-
-    def close(self):
-        self.socket.close()
-
-
-def word(error):
-    n = struct.unpack_from(">H", error[4])[0]
-    return error[4][2:2 + n].decode()
 
 
 class Loop:
@@ -289,21 +227,13 @@ class Members(Attack):
         super().setUp()
         os.chmod(self.directory, 0o755)
 
-    @contextlib.contextmanager
-    def member(self, uid):
-        os.seteuid(uid)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-
     def test_root_has_a_place(self):
         a = self.agent("a")
         apps = []
         refused = {}
         for uid in range(65530, 65535):
             for n in range(128 + 1):
-                with self.member(uid):
+                with member(uid):
                     apps.append(App(a, hello=False))
                 if n == 128 or len(apps) > 512 - 32:
                     got = apps.pop().next()
@@ -314,7 +244,7 @@ class Members(Attack):
         a.json("status")
         for app in apps:
             app.close()
-        with self.member(65534):
+        with member(65534):
             App(a).close()
 
 
@@ -323,7 +253,7 @@ class Members(Attack):
         _, laptop, _ = self.paired(self.relay())
         apps = {}
         for uid, share in ((65530, 28), (65531, 14), (65532, 7)):
-            with self.member(uid):
+            with member(uid):
                 apps[uid] = App(laptop)
             for n in range(100):
                 apps[uid].send(CONNECT, struct.pack(">I", 65536) + text("home"), request=n + 1)
@@ -332,14 +262,14 @@ class Members(Attack):
                 got = apps[uid].until(OPENED, ERROR)
                 answers[got[3]] = word(got) if got[0] == ERROR else got[2]
             self.assertEqual(sum(a == "tooMany" for a in answers.values()), 100 - share)
-        with self.member(65533):
+        with member(65533):
             other = App(laptop)
         other.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
         session = other.until(OPENED, request=1)[2]
         other.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
         self.assertEqual(other.until(RESPONSE, ERROR, request=2)[4], b"1")
         for uid in range(65520, 65530):  # more than there are places for at a time
-            with self.member(uid):
+            with member(uid):
                 app = App(laptop)
             app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
             self.assertEqual(app.until(RESPONSE, ERROR, request=1)[4], b"2")
