@@ -169,8 +169,17 @@ uint64_t ipc_conn_taken(const IpcConn *c)
         return c->written + c->writing.len - MIN(left, c->writing.len);
 }
 
+/* It does not read what it has asked for. */
+static void cut_off(IpcConn *c, int error)
+{
+        log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
+                    "an application (uid %u) is cut off: %s", c->caller.uid, strerror(-error));
+        conn_close_later(c, 0);
+}
+
 void ipc_conn_send(IpcConn *c, const IpcMessage *m)
 {
+        IpcConn *most;
         int r;
 
         if (c->closing)
@@ -184,12 +193,15 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
         if (r == 0 && ipc_conn_waiting(c) > IPC_OUT_MAX_BYTES)
                 r = -ENOBUFS;
         if (r < 0) {
-                log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
-                            "an application (uid %u) is cut off: %s", c->caller.uid, strerror(-r));
-                conn_close_later(c, 0);
+                cut_off(c, r);
                 return;
         }
-        write_more(c);
+        /* A user's small queues are bounded by their number. */
+        most = ipc_conn_is_full(c) ? ipc_share_to_cut(c->server->conns, c) : NULL;
+        if (most)
+                cut_off(most, -ENOBUFS);
+        if (most != c)
+                write_more(c);
 }
 
 void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,

@@ -14,6 +14,21 @@ bool ipc_share_has_place(const IpcConn *conns, unsigned n, const IpcConn *c)
                of_uid <= IPC_CONNECTIONS_UID_MAX;
 }
 
+IpcConn *ipc_share_to_cut(IpcConn *conns, const IpcConn *c)
+{
+        size_t of_uid = 0;
+        IpcConn *most = NULL;
+
+        for (IpcConn *i = conns; i; i = i->next) {
+                if (i->caller.uid != c->caller.uid || i->closing)
+                        continue;
+                of_uid += ipc_conn_waiting(i);
+                if (!most || ipc_conn_waiting(i) > ipc_conn_waiting(most))
+                        most = i;
+        }
+        return of_uid > IPC_OUT_UID_BYTES_MAX ? most : NULL;
+}
+
 bool ipc_share_has_bytes(const IpcConn *conns, const IpcConn *c, size_t len)
 {
         size_t of_uid = len, of_all = len;

@@ -159,6 +159,9 @@ enum {
         IPC_OUT_ASK_BYTES_MAX = 48 * 1024 * 1024,
         IPC_OUT_MAX_BYTES =
                 64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
+        /* The same for all connections of a user: two dead readers, or eight of the largest answers
+         * that come at a time. Above it the connection that has the most is cut. */
+        IPC_OUT_UID_BYTES_MAX = 2 * 64 * 1024 * 1024,
         SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */
         SESSION_RETAIN_BYTES =
                 4 * 1024 *

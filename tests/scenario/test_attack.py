@@ -310,6 +310,47 @@ class Asks(World):
         self.assertEqual(app.until(RESPONSE, request=2)[4], b"1")
 
 
+@unittest.skipUnless(os.geteuid() == 0, "needs root, to be somebody else")
+class Output(World):
+    """A user with many connections, none of which is read."""
+
+    UID_MIB, ANSWER = 128, 15000000
+
+    def test_a_users_queues_are_bounded_together(self):
+        os.chmod(self.directory, 0o755)
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        big = pathlib.Path(self.directory) / "big"
+        big.write_text(f"case $(cat) in 1) echo 1 ;; *) head -c {self.ANSWER} /dev/zero | tr '\\0' 1 ;; esac\n")
+        server = self.add(home.start_ctl("serve", "--exec", f"sh {big}"))
+        server.wait_line("^serving")
+        with member(65530):
+            deaf = [App(laptop) for _ in range(10)]  # each below every bound of its own
+        with member(65531):
+            other = App(laptop)
+        for app in (*deaf, other):
+            self.addCleanup(app.close)
+        other.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)  # another user's counts for that one
+        for app in deaf:
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
+        laptop.wait_line("an application .uid 65530. is cut off")
+        laptop.until("all are answered", lambda: sum(s["requests"] for s in laptop.json("status")["sessions"]) == 0)
+        got = []
+        for app in deaf:
+            try:
+                got.append(len(app.until(RESPONSE)[4]))
+            except (EOFError, ConnectionError):
+                got.append(None)
+        self.assertEqual(set(got), {self.ANSWER, None})
+        self.assertLessEqual(got.count(None), 3)
+        self.assertEqual(len(other.until(RESPONSE)[4]), self.ANSWER)
+        for app in deaf:
+            if got[deaf.index(app)]:
+                app.send(ASK, struct.pack(">I", 0) + text("home") + b"1", request=2)
+                self.assertEqual(app.until(RESPONSE, ERROR, request=2)[4], b"1")
+
+
 class Memory(Attack):
     """Devices and hosts that make linkd keep what they send."""
 
