@@ -145,6 +145,7 @@ enum {
         IPC_FRAME_SMALL_BYTES = 64 * 1024,
         IPC_IN_UID_BYTES_MAX = 4 * (16 * 1024 * 1024 + 64 * 1024 + 4),
         IPC_IN_BYTES_MAX = 16 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_ACCEPT_AGAIN_MSEC = 100, /* out of memory: nothing else helps than waiting */
         IPC_FRAME_MSEC =
                 30000, /* a large frame must be whole by then, unless linkd does not read */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
