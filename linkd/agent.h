@@ -4,6 +4,7 @@
 #include <time.h>
 #include <uv.h>
 
+#include "log.h"
 #include "pace.h"
 #include "settings.h"
 #include "store.h"
@@ -43,6 +44,7 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
+        LogLimit relay_log; /* of what relays do to this machine as a client */
         Watcher *watchers;
         Usage *usages;  /* questions under way */
         Doctor *doctor; /* at work; NULL: none */

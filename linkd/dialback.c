@@ -217,9 +217,10 @@ static int store_device(Dialback *d)
         int r = host_add_device(h, c, i);
 
         if (r < 0) {
-                log_error("host %s: a pairing failed, the device could not be stored in %s: %s",
-                          h->name, store_dir(h->agent->store),
-                          r == -EUSERS ? "too many devices" : strerror(-r));
+                log_limited(&d->uplink->link_log, uv_now(h->agent->loop), LOG_LEVEL_ERROR,
+                            "host %s: a pairing failed, the device could not be stored in %s: %s",
+                            h->name, store_dir(h->agent->store),
+                            r == -EUSERS ? "too many devices" : strerror(-r));
                 drop(d, "pairing: not stored, the guess is given back");
                 return -ECANCELED;
         }
@@ -250,7 +251,8 @@ static int finish(Dialback *d)
         ws = TAKE_PTR(d->ws);
         r = host_add_session(h, device, ws, keys, paired);
         if (r < 0)
-                log_warning("host %s: a session was dropped: %s", h->name, strerror(-r));
+                log_limited(&h->stranger_log, uv_now(h->agent->loop), LOG_LEVEL_WARNING,
+                            "host %s: a session was dropped: %s", h->name, strerror(-r));
         dialback_free(d);
         return -ECANCELED;
 }
@@ -451,10 +453,12 @@ void dialback_on_waiting_timer(void *userdata)
 
                 n_dropped += r == -ETIMEDOUT;
                 if (r < 0 && r != -ETIMEDOUT)
-                        log_warning("uplink %s: a link was dropped: %s", u->url, strerror(-r));
+                        log_limited(&u->link_log, now, LOG_LEVEL_WARNING,
+                                    "uplink %s: a link was dropped: %s", u->url, strerror(-r));
         }
         if (n_dropped)
-                log_warning("uplink %s: %u links were dropped: no slot was free in %u s", u->url,
+                log_limited(&u->link_log, now, LOG_LEVEL_WARNING,
+                            "uplink %s: %u links were dropped: no slot was free in %u s", u->url,
                             n_dropped, DIALBACK_WAIT_MSEC / 1000);
         if (u->waiting)
                 timer_start(u->waiting_timer, u->waiting->deadline_msec - now);

@@ -6,6 +6,7 @@
 #include "conduit.h"
 #include "invitation.h"
 #include "liblinkproto/regauth.h"
+#include "log.h"
 #include "uplink.h"
 
 typedef struct Device Device;
@@ -81,6 +82,9 @@ struct Host {
         HostSession *unproven; /* the newest first; nobody is told of them */
         unsigned n_unproven;
         uint64_t last_session_number;
+        /* Of sessions that began and ended: devices' own, and those that nobody has proved to be
+         * one's, which are not to hide the others. */
+        LogLimit session_log, stranger_log;
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
         unsigned recoveries_in_flight;

@@ -152,8 +152,8 @@ uint64_t ipc_conn_taken(const IpcConn *c)
 /* It does not read what it has asked for. */
 static void cut_off(IpcConn *c, int error)
 {
-        log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_WARNING,
-                    "an application (uid %u) is cut off: %s", c->caller.uid, strerror(-error));
+        ipc_conn_log(c, LOG_LEVEL_WARNING, "an application (uid %u) is cut off: %s", c->caller.uid,
+                     strerror(-error));
         conn_close_later(c, 0);
 }
 
@@ -220,9 +220,8 @@ void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
 {
         if (c->closing)
                 return;
-        log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_INFO,
-                    "closing an application's connection (uid %u): %s: %s", c->caller.uid, word,
-                    message);
+        ipc_conn_log(c, LOG_LEVEL_INFO, "closing an application's connection (uid %u): %s: %s",
+                     c->caller.uid, word, message);
         ipc_conn_send_error(c, 0, 0, word, message);
         conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);

@@ -31,7 +31,8 @@ static void on_host_session(HostServer *server, HostSession *h)
         Buf info = {};
 
         if (!s) {
-                log_error("a session could not be told to its application");
+                ipc_conn_log(serve->conn, LOG_LEVEL_ERROR,
+                             "a session could not be told to its application");
                 return; /* its requests get "no request handler" */
         }
         s->host_session = h;

@@ -122,6 +122,11 @@ int ipc_server_set_group(IpcServer *s, const Settings *settings, char **ret_faul
                           ret_fault);
 }
 
+LogLimit *ipc_server_log(IpcServer *s)
+{
+        return &s->log;
+}
+
 gid_t ipc_server_group(const IpcServer *s)
 {
         return s->group;

@@ -4,6 +4,7 @@
 #include "agent.h"
 #include "liblinkproto/ipcmsg.h"
 #include "pairing.h"
+#include "log.h"
 #include "policy.h"
 #include "watch.h"
 
@@ -72,6 +73,11 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* For the log, bounded for all connections together: devices and applications can cause these lines
+ * without end. */
+#define ipc_conn_log(c, level, ...)                                                                \
+        log_limited(ipc_server_log((c)->server), uv_now((c)->agent->loop), (level), __VA_ARGS__)
+LogLimit *ipc_server_log(IpcServer *s);
 /* Queues NOTIFY. */
 void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json);
 /* Whether a frame with a body of so many bytes is not too large for the application. */

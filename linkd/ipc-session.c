@@ -58,7 +58,8 @@ static void deliver(IpcSession *s, IpcMessage *m)
         h = calloc(1, sizeof(*h));
         if (!h || ipcmsg_encode(&h->frame, m) < 0) {
                 free(h);
-                log_error("out of memory: a message for an application is lost");
+                ipc_conn_log(s->conn, LOG_LEVEL_ERROR,
+                             "out of memory: a message for an application is lost");
                 return;
         }
         *s->held_end = h;
@@ -155,7 +156,8 @@ static void on_cancel(ConduitUser *u, uint32_t number)
 static void on_event(ConduitUser *u, JsonSlice data, const uint8_t *payload, size_t len)
 {
         if (!ipc_conn_takes(session_of_user(u)->conn, 4 + data.n + len)) {
-                log_warning("an event is larger than its application takes: dropped");
+                ipc_conn_log(session_of_user(u)->conn, LOG_LEVEL_WARNING,
+                             "an event is larger than its application takes: dropped");
                 return;
         }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_EVENT,
@@ -275,8 +277,9 @@ static void on_stall(void *userdata)
                 watch_stall(s); /* slow, but it reads */
                 return;
         }
-        log_warning("an application (uid %u) did not read for %u s: its session ends",
-                    s->conn->caller.uid, APP_STALL_MSEC / 1000);
+        ipc_conn_log(s->conn, LOG_LEVEL_WARNING,
+                     "an application (uid %u) did not read for %u s: its session ends",
+                     s->conn->caller.uid, APP_STALL_MSEC / 1000);
         if (h)
                 host_end_session(h, "timeout", "the application did not read in time");
         else
@@ -494,7 +497,8 @@ static void on_app_response(IpcSession *s, const IpcMessage *m)
         r = conduit_respond(&s->user, m->request, m->flags & IPC_FLAG_OK,
                             (IpcStr){.p = v.p, .n = v.n}, m->frame_len);
         if (r < 0)
-                log_error("an answer could not be sent: %s", strerror(-r));
+                ipc_conn_log(s->conn, LOG_LEVEL_ERROR, "an answer could not be sent: %s",
+                             strerror(-r));
 }
 
 void ipc_session_on_data(IpcConn *c, const IpcMessage *m)

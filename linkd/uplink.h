@@ -48,6 +48,7 @@ struct Uplink {
         Timer *self_check_timer;
         Dialback *dialbacks;
         unsigned n_dialbacks;
+        LogLimit log;      /* of its own comings and goings: a relay may hang up again and again */
         LogLimit link_log; /* of what becomes of links: a relay can bring them without end */
         WaitingLink *waiting, **waiting_end; /* for a slot */
         unsigned n_waiting;

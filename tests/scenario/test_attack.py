@@ -23,7 +23,7 @@ from ipckit import (  # noqa: E402
     ASK, App, CALL, CONNECT, ERROR, EVENT, FRAME_MAX, HELLO, HELLO_FRAME, INCOMING, OPENED, REQUEST,
     RESPONSE, RESULT, SERVE, frame, member, text, word)
 
-from linkv1 import client, header, spake2, ws  # noqa: E402
+from linkv1 import client, header, noise, spake2, ws  # noqa: E402
 from linkv1.codec import unb64u  # noqa: E402
 
 MIB = 1 << 20
@@ -127,6 +127,23 @@ class Attack(World):
         app.send(SERVE, struct.pack(">IB", window, 3) + text(""), request=1)
         self.assertEqual(app.next()[0], RESULT)
         return app
+
+    def device(self, home, relay):
+        """A credential that the test itself holds."""
+        invitation = home.json("invite")
+        address = home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await relay.link()
+            credential, session = await client.pair_on(
+                s, address, invitation["code"], unb64u(invitation["codeId"]))
+            session.drop()
+            return credential
+
+        return self.call(pair())
+
+    async def connect(self, relay, credential):
+        return await client.reconnect_on(await relay.link(), credential)
 
 
 class State(World):
@@ -356,23 +373,6 @@ class Memory(Attack):
 
     PART = 15 * MIB
 
-    def device(self, home, relay):
-        """A credential that the test itself holds."""
-        invitation = home.json("invite")
-        address = home.json("status")["hosts"][0]["address"]
-
-        async def pair():
-            s = await relay.link()
-            credential, session = await client.pair_on(
-                s, address, invitation["code"], unb64u(invitation["codeId"]))
-            session.drop()
-            return credential
-
-        return self.call(pair())
-
-    async def connect(self, relay, credential):
-        return await client.reconnect_on(await relay.link(), credential)
-
     async def begin(self, session):
         """All of a large frame but its last byte."""
         whole = ws.encode_frame(ws.BINARY, bytes(self.PART), mask=False)
@@ -546,6 +546,50 @@ class Logs(Attack):
 
         self.call(drop_links())
         self.assertEqual(self.count(home, "^info: .*: link link-|a link was dropped"), self.LINES)
+
+    def test_sessions_of_who_is_no_device(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        made = self.device(home, relay)
+        head = header.Header(header.RECONNECT, key_id=made.key_id).encode()
+        first = noise.Handshake(initiator=True, prologue=head, static=made.host_static_public,
+                                psk=made.token).write_message1()
+
+        async def replay():
+            for _ in range(self.LINES + 70):
+                s = await relay.link()
+                await s.send(head)
+                await s.send(first)
+                await s.recv()
+                await s.send(b"no sealed frame")
+                with contextlib.suppress(ws.Closed):
+                    while True:
+                        await s.recv()
+                s.abort()
+            return await self.connect(relay, made)
+
+        session = self.call(replay())
+        home.wait_line("session 10[0-9] with device")  # its lines are not hidden by the strangers'
+        self.call(session.close())
+        self.assertEqual(self.count(home, "session .* ended: a frame failed authentication"), self.LINES)
+
+    def test_sessions_of_a_device(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        made = self.device(home, relay)
+
+        async def come_and_go():
+            for n in range(self.LINES):  # two lines each
+                session = await self.connect(relay, made)
+                await session.request(n)
+                await session.close()
+
+        self.call(come_and_go())
+        server.stop()
+        self.ended(server)
+        self.assertEqual(self.count(home, "^info: host default: session "), self.LINES)
 
     def test_applications_that_break_the_rules(self):
         a = self.agent("a")
