@@ -88,6 +88,7 @@ struct Host {
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
         unsigned recoveries_in_flight;
+        uint64_t last_recovery_number;
         Timer *expiry_timer; /* runs while a device that expires has a session */
 };
 
@@ -109,6 +110,8 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_us
 /* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
 int host_enable_recovery(Host *h) _must_use_;
 int host_disable_recovery(Host *h) _must_use_;
+/* Whether as many attempts with it run as may at a time. */
+bool host_recovery_is_full(const Host *h);
 /* A place for an attempt with it: false if it is disabled, or too many run. */
 bool host_reserve_recovery(Host *h);
 void host_refund_recovery(Host *h);

@@ -86,6 +86,8 @@ enum {
         DIALBACKS_MAX = 64,          /* in flight at a relay (PROTOCOL.md "Endpoints") */
         DIALBACKS_WAITING_MAX = 512, /* beyond these, at a relay: a link id each. A relay that names
                                         more of them at a time does not mean well */
+        DIALBACK_SILENT_MSEC = 2000, /* while others wait, a client that says nothing has a slot for
+                                        so long: an honest one speaks first, and at once */
         DIALBACK_WAIT_MSEC = 8000,   /* for a slot: the client waits no longer for `relaying` */
         HOST_SESSIONS_MAX = 4096,    /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that

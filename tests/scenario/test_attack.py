@@ -484,6 +484,80 @@ class Guesses(Attack):
             s.abort()
 
 
+class Recovery(Attack):
+    """The places of a recovery key: whoever knows the address can take them, and the owner must get one."""
+
+    PLACES = 5
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.agent("home")
+        self.relay = self.own_relay(self.home)
+        self.key = self.home.json("recovery", "enable")["key"]
+        self.head = header.Header(header.RECOVER).encode()
+
+    def hold(self, frames):
+        async def send():
+            s = await self.relay.link()
+            await s.send(self.head)
+            if frames > 1:
+                await s.send(spake2.Side("A" * 26, self.head, client=True).share)
+                await s.recv()  # pB
+            return s
+
+        return self.call(send())
+
+    def recover(self):
+        address = self.home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await self.relay.link()
+            _, session = await client.pair_on(s, address, self.key, recover=True)
+            session.drop()
+
+        before = len(self.home.json("devices"))
+        self.call(pair())
+        self.assertEqual(len(self.home.json("devices")), before + 1)
+
+    def test_who_only_says_hello_gives_way(self):
+        for _ in range(3 * self.PLACES):
+            self.hold(frames=1)
+        self.recover()
+
+    def test_who_goes_no_further_gives_way(self):
+        for _ in range(3 * self.PLACES):
+            self.hold(frames=2)
+        self.recover()
+        self.hold(frames=1)
+        self.recover()
+        self.home.wait_line("recovery: gives its place to a newer attempt")
+
+    def test_there_are_no_more_at_a_time(self):
+        held = [self.hold(frames=2) for _ in range(self.PLACES + 1)]
+
+        async def first_has_ended():
+            with contextlib.suppress(ws.Closed):
+                await held[0].recv()
+
+        self.call(first_has_ended())
+        self.assertEqual(sum("gives its place" in l for l in self.home.lines if l), 1)
+
+
+class Slots(Attack):
+    """The 64 links that a host answers at a time at a relay."""
+
+    def test_silent_links_give_way(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        made = self.device(home, relay)
+        for _ in range(64):
+            self.call(relay.link())
+        session = self.call(self.connect(relay, made))
+        home.wait_line("link link-2 .*gives its slot to a link that waits")
+        self.call(session.close())
+        self.assertEqual(sum("gives its slot" in l for l in home.lines if l), 1)
+
+
 class Written(Attack):
     """A relay that reads nothing."""
 
