@@ -368,6 +368,35 @@ class Output(World):
                 self.assertEqual(app.until(RESPONSE, ERROR, request=2)[4], b"1")
 
 
+class Texts(World):
+    """What one application writes is what the other one reads, also where the text is no text."""
+
+    ERRORS = (rb'"\ud800 alone"', rb'"\udc00\ud800"', rb'"a\u0000b"', rb'"\u0000"', rb'"\/\u00e9 \ud83d\ude00"', rb'""',
+              '"é 😀 \ufffd"'.encode())
+
+    def test_errors_of_a_remote_application(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        serving, asking = App(home), App(laptop)
+        for app in (serving, asking):
+            self.addCleanup(app.close)
+        serving.send(SERVE, struct.pack(">IB", 65536, 1) + text(""), request=1)
+        self.assertEqual(serving.next()[0], RESULT)
+        for n, error in enumerate(self.ERRORS, 2):
+            asking.send(ASK, struct.pack(">I", 0) + text("home") + b"null", request=n)
+            asked = serving.until(REQUEST)
+            serving.send(RESPONSE, error, session=asked[2], request=asked[3])
+            got = asking.until(RESPONSE, ERROR, request=n)
+            self.assertEqual((got[0], got[1], got[4]), (RESPONSE, 0, error))
+        called = self.add(laptop.start_ctl("--json", "call", "home", "null"))
+        asked = serving.until(REQUEST)
+        serving.send(RESPONSE, rb'"a\u0000\ud800b"', session=asked[2], request=asked[3])
+        self.assertEqual(json.loads(called.wait_line("^{.*}$")[0])["message"], "home answered: a\ufffd\ufffdb")
+        called.kill()
+        self.ended(called)
+
+
 class Memory(Attack):
     """Devices and hosts that make linkd keep what they send."""
 
