@@ -386,7 +386,9 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
 {
         HostSession *s = userdata;
 
-        log_info("host %s: session %u ended: %s", s->host->name, (unsigned)s->number, reason);
+        log_limited(s->proven ? &s->host->session_log : &s->host->stranger_log,
+                    uv_now(s->host->agent->loop), LOG_LEVEL_INFO, "host %s: session %u ended: %s",
+                    s->host->name, (unsigned)s->number, reason);
         if (s->proven)
                 touch(s->host, s->key_id);
         host_end_session(s, word, reason);
@@ -418,8 +420,9 @@ static void announce(HostSession *s)
 
         touch(h, s->key_id);
         watch_tell_host_session(s, "opened", NULL, NULL);
-        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number,
-                 d ? d->label : "?");
+        log_limited(&h->session_log, uv_now(h->agent->loop), LOG_LEVEL_INFO,
+                    "host %s: session %u with device %s", h->name, (unsigned)s->number,
+                    d ? d->label : "?");
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
         if (d && d->expires_at)
