@@ -26,8 +26,8 @@ static void on_request(linkipc_session *session, linkipc_reply *reply, const cha
         free(answer);
         if (r == 0)
                 s->answered++;
-        else if (r == -ECANCELED)
-                s->cancelled++; /* the session has ended while the request came */
+        else if (r == -ECANCELED || r == -ECONNRESET)
+                s->cancelled++; /* the session or the agent has gone while the request came */
         else
                 say("wrong an answer cannot be given: %s", strerror(-r));
 }
