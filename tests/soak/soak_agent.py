@@ -77,10 +77,10 @@ SOCKETS = re.compile(r"^link_relay_sockets\{.*\} (\d+)$", re.MULTILINE)
 UNSERVED = re.compile(r"^unserved (\S+) (\d+) (\d+)$")
 
 
-def free_port(rng):
-    """Below those that the kernel gives to others while a relay is away."""
+def free_port():
+    """Below those that the kernel gives to others while a relay is away, and another in each run."""
     while True:
-        port = rng.randrange(10000, 32000)
+        port = random.SystemRandom().randrange(10000, 32000)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -189,7 +189,7 @@ class Soak:
 
     def build(self):
         for i in range(RELAYS):
-            port = free_port(self.rng)
+            port = free_port()
             self.daemon(self.relays, f"relay{i}", lambda port=port: agentkit.Relay(port), i > 0)
         for group, kind, count in ((self.homes, "home", HOMES), (self.laptops, "laptop", LAPTOPS)):
             for i in range(count):
