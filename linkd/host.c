@@ -192,13 +192,18 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         return 0;
 }
 
+void host_stop_sessions(Host *h)
+{
+        while (h->sessions || h->unproven)
+                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
+                                 "the agent is stopping");
+}
+
 Host *host_free(Host *h)
 {
         if (!h)
                 return NULL;
-        while (h->sessions || h->unproven)
-                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
-                                 "the agent is stopping");
+        host_stop_sessions(h);
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
