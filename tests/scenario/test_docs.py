@@ -197,7 +197,7 @@ class Named(World):
             found = list((ROOT / "tests").rglob(name if name.endswith(".c") else name + ".c"))
             self.assertEqual(len(found), 1, name)
             if function:
-                self.assertRegex(found[0].read_text(), rf"cmocka_unit_test\w*\({function}\b", name)
+                self.assertTrue(re.search(rf"cmocka_unit_test\w*\({function}\b", found[0].read_text()), name)
             return
         self.assertIn(letter, self.cases, name)
         case, _, test = name.partition(".")

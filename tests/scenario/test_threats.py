@@ -14,6 +14,7 @@ import stat
 import struct
 import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -21,7 +22,7 @@ import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
 from test_agent import V1Relay, v1_relay  # noqa: E402
 from test_attack import (CONNECT, ERROR, OPENED, REQUEST, RESULT, SERVE, App, Attack, text, word)  # noqa: E402
-from linkv1 import client, codec, credential, host as v1_host, ws  # noqa: E402
+from linkv1 import client, codec, credential, host as v1_host, noise, seal, ws  # noqa: E402
 
 CALL = 0x03
 
@@ -148,6 +149,37 @@ class Relays(World):
         self.add(home.start_ctl("serve", "--echo")).wait_line("^serving")
         self.assertEqual(laptop.ctl("call", "home", "3"), "3\n")
 
+    def test_stolen_keys_do_not_open_old_sessions(self):
+        """Who has recorded a session, and steals the host's key and the client's token later."""
+        relay = self.v1()
+
+        code_id = bytes(8)
+
+        async def start():
+            home = await v1_host.Host([relay.url], on_request=lambda command: command).start()
+            home.open_code("482915", code_id)
+            return home
+        home = relay.call(start())
+        keys = []
+        session_of = home._session
+        home._session = lambda socket, send, receive: keys.append(receive) or session_of(socket, send, receive)
+        laptop = self.agent("laptop")
+        laptop.ctl("pair", "--address", home.address, "--code", "482915", "--code-id",
+                   codec.b64u(code_id), "--uplink", relay.url, "--name", "home")
+        relay.relay.spliced_frames.clear()
+        self.assertEqual(laptop.ctl("call", "home", '"old"'), '"old"\n')
+        head, first, sealed = [data for way, _, _, data in relay.relay.spliced_frames
+                               if way == v1_relay.TO_HOST][:3]
+        seal.Cipher(keys[-1]).open(sealed)  # so it is the session's
+        (token,) = home.tokens.values()
+        thief = noise.Handshake(initiator=False, prologue=head, static=home.identity.static_private, psk=token)
+        thief.read_message1(first)  # with these keys it can be read
+        thief.write_message2()
+        for key in (*thief.split(), token, home.identity.static_private):
+            with self.assertRaises(seal.SealError):
+                seal.Cipher(key).open(sealed)
+        relay.call(home.stop())
+
 
 class Strangers(World):
     def test_who_lacks_the_token_is_nobody(self):
@@ -175,6 +207,7 @@ class Strangers(World):
         self.assertEqual(asyncio.run(real()), "me")  # so it was the token that failed
 
 
+@unittest.skipUnless(os.geteuid() == 0, "root can be anybody")
 class LocalUsers(Attack):
     """root, the members of the socket's group, and others."""
 
