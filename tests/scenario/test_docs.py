@@ -7,8 +7,10 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -150,6 +152,62 @@ class Program(World):
             done = self.run_program(asks, path)
             self.assertEqual(done.returncode, 1)
             self.assertIn(said, done.stderr)
+
+
+@unittest.skipUnless(shutil.which("jq"), "the example needs jq")
+class FirstUse(World):
+    """The commands of "From nothing to an answer" in linkd(8), as they stand there, but for the port."""
+
+    def commands(self):
+        part = page("linkd.8").split(".Ss From nothing to an answer")[1].split(".Sh ")[0]
+        part = part.replace("\\(dq", '"')
+        found = []
+        for dl, literal in re.findall(r"^\.Dl ([^\n]*)$|^\.Bd -literal[^\n]*\n(.*?)^\.Ed$", part, re.M | re.S):
+            found += (dl or literal).splitlines()
+        return found
+
+    def setUp(self):
+        super().setUp()
+        bin_dir = pathlib.Path(self.directory) / "bin"
+        bin_dir.mkdir()
+        for name in ("linkd", "link-relay", "linkctl"):
+            (bin_dir / name).symlink_to(program(name))
+        self.path = f"{bin_dir}:{os.environ['PATH']}"
+
+    def environment(self, machine):
+        where = pathlib.Path(self.directory) / machine
+        where.mkdir(exist_ok=True)
+        return {"HOME": str(where), "XDG_RUNTIME_DIR": str(where), "PATH": self.path}
+
+    def start(self, machine, command, line):
+        child = self.add(agentkit.Child(["sh", "-c", "exec " + command], self.environment(machine)))
+        return child.wait_line(line)
+
+    def run_one(self, machine, command):
+        return subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True,
+                              env=agentkit.clean_environment() | self.environment(machine),
+                              timeout=agentkit.LIMIT_SEC).stdout
+
+    def test_as_it_stands_there(self):
+        relay, home, uplink, serve, invite, laptop, pair, call, doctor, revoke = self.commands()
+        self.assertIn("--listen 8080", relay)
+        port = self.start("relay", relay.replace("8080", "127.0.0.1:0"), agentkit.LISTENING)[1]
+        self.start("home", home.removesuffix(" &"), "^ready: ")
+        self.assertIn("relay.example:8080", uplink)
+        self.assertIn("registered", self.run_one(
+            "home", uplink.replace("relay.example:8080", f"127.0.0.1:{port}")))
+        self.start("home", serve, "^serving default")
+        link = re.search(r"^link:\S+", self.run_one("home", invite), re.M)[0]
+        self.start("laptop", laptop.removesuffix(" &"), "^ready: ")
+        self.run_one("laptop", pair.replace("link:...", link))
+        said = re.search(r"prints\n\.Li (\S+) ", page("linkd.8"))[1].replace("\\(dq", '"')
+        self.assertEqual(self.run_one("laptop", call), said + "\n")
+        for machine in ("home", "laptop"):
+            self.assertIn("Nothing is wrong.", self.run_one(machine, doctor))
+        self.assertIn("Revoked.", self.run_one("home", revoke))
+        with self.assertRaises(subprocess.CalledProcessError) as caught:
+            self.run_one("laptop", call)
+        self.assertIn("has revoked", caught.exception.stderr)
 
 
 def cases_of(file):
