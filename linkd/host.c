@@ -121,13 +121,14 @@ int host_create(Host **ret, Agent *a, const char *name)
 static int load_uplinks(Host *h, JsonSlice list)
 {
         Uplink **at = &h->uplinks;
+        unsigned n = 0;
         JsonSlice url;
 
         if (!json_is_array(list))
                 return -EBADMSG;
         while (json_array_next(&list, &url)) {
                 _cleanup_(freep) char *text = NULL;
-                int r = json_str_dup(url, &text);
+                int r = n++ < UPLINKS_MAX ? json_str_dup(url, &text) : -EINVAL;
                 if (r == 0)
                         r = uplink_new(at, h, text);
                 if (r < 0)
