@@ -20,7 +20,8 @@ typedef enum ListenerState {
 struct IpcListener {
         uv_loop_t *loop;
         char *path;
-        IpcAcceptFunc func;
+        IpcPrepareFunc prepare;
+        IpcAcceptFunc accept;
         void *userdata;
         uv_pipe_t pipe;
         ListenerState state;
@@ -76,16 +77,17 @@ static void make_parent(const char *path)
 
 /* ---- the socket ---- */
 
-static int bind_socket(IpcListener *l, int fd)
+static int bind_socket(IpcListener *l, int fd, char **ret_fault)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         struct stat st;
+        int r;
 
         strcpy(address.sun_path, l->path); /* measured by clear_path() */
         if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                 return -errno;
-        if (lstat(l->path, &st) < 0 || chmod(l->path, 0660) < 0) {
-                int r = -errno;
+        r = lstat(l->path, &st) < 0 ? -errno : l->prepare(l->userdata, ret_fault);
+        if (r < 0) {
                 (void)unlink(l->path); /* gone already is fine */
                 return r;
         }
@@ -129,17 +131,17 @@ static void on_connection(uv_stream_t *stream, int status)
 {
         IpcListener *l = container_of((uv_pipe_t *)stream, IpcListener, pipe);
 
-        l->func(l->userdata, stream, status);
+        l->accept(l->userdata, status);
 }
 
 /* Not uv_pipe_bind(): libuv then removes whatever is at the path in the end. */
-static int open_pipe(IpcListener *l)
+static int open_pipe(IpcListener *l, char **ret_fault)
 {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), r;
 
         if (fd < 0)
                 return -errno;
-        r = bind_socket(l, fd);
+        r = bind_socket(l, fd, ret_fault);
         if (r == 0)
                 r = uv_pipe_init(l->loop, &l->pipe, 0);
         if (r < 0) {
@@ -162,6 +164,7 @@ static int open_pipe(IpcListener *l)
 static void on_tick(void *userdata)
 {
         IpcListener *l = userdata;
+        _cleanup_(freep) char *text = NULL;
         struct stat st;
         int r = 0;
 
@@ -170,17 +173,17 @@ static void on_tick(void *userdata)
                 close_pipe(l);
         } else if (l->state == LISTENER_NONE) {
                 make_parent(l->path);
-                r = open_pipe(l);
+                r = open_pipe(l, &text);
         }
         if (r < 0 && r != l->last_error)
-                log_error("socket %s cannot be made anew: %s", l->path, strerror(-r));
+                log_error("socket %s cannot be made anew: %s", l->path, text ? text : strerror(-r));
         l->last_error = r;
         if (l->state != LISTENER_CLOSING) /* on_closed() goes on */
                 timer_start(l->tick, IPC_SOCKET_CHECK_MSEC);
 }
 
-int ipc_listener_new(IpcListener **ret, uv_loop_t *loop, const char *path, IpcAcceptFunc func,
-                     void *userdata, char **ret_fault)
+int ipc_listener_new(IpcListener **ret, uv_loop_t *loop, const char *path, IpcPrepareFunc prepare,
+                     IpcAcceptFunc accept, void *userdata, char **ret_fault)
 {
         IpcListener *l;
         int r = clear_path(path, ret_fault);
@@ -192,13 +195,15 @@ int ipc_listener_new(IpcListener **ret, uv_loop_t *loop, const char *path, IpcAc
         if (!l)
                 return -ENOMEM;
         l->loop = loop;
-        l->func = func;
+        l->prepare = prepare;
+        l->accept = accept;
         l->userdata = userdata;
         l->path = strdup(path);
         l->tick = timer_new(loop, on_tick, l);
-        r = l->path && l->tick ? open_pipe(l) : -ENOMEM;
+        r = l->path && l->tick ? open_pipe(l, ret_fault) : -ENOMEM;
         if (r < 0) {
-                (void)fault(ret_fault, r, path, strerror(-r));
+                if (!*ret_fault)
+                        (void)fault(ret_fault, r, path, strerror(-r));
                 ipc_listener_free(l);
                 return r;
         }
@@ -222,7 +227,7 @@ IpcListener *ipc_listener_free(IpcListener *l)
         return NULL;
 }
 
-const char *ipc_listener_path(const IpcListener *l)
+uv_stream_t *ipc_listener_stream(IpcListener *l)
 {
-        return l->path;
+        return l->state == LISTENER_OPEN ? (uv_stream_t *)&l->pipe : NULL;
 }

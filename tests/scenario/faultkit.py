@@ -13,7 +13,7 @@ import subprocess
 
 import agentkit
 from agentkit import UNPACED, World
-from test_attack import ASK, CALL, ERROR, RESPONSE, RESULT, App, text
+from ipckit import ASK, CALL, ERROR, RESPONSE, RESULT, App, text
 
 LIBRARIES = agentkit.BUILD / "tests" / "scenario"
 RECORD = re.compile(r"(host|device|peer)-[0-9a-f]{32}\.rec")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import agentkit  # noqa: E402
 from agentkit import Failed, Relay  # noqa: E402
 from faultkit import Faults, Ipc, ask, descriptors, preload  # noqa: E402
-from test_attack import (ASK, CALL, CONNECT, ERROR, HELLO_FRAME, INCOMING, OPENED, REQUEST, RESPONSE, RESULT,  # noqa: E402
+from ipckit import (ASK, CALL, CONNECT, ERROR, HELLO_FRAME, OPENED, REQUEST, RESPONSE, RESULT,  # noqa: E402
                          SERVE, frame, text, word)
 
 SEED = int(os.environ.get("LINK_TEST_SEED", random.randrange(1 << 32)))
