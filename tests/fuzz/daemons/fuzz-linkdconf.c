@@ -1,57 +1,51 @@
-/* linkd.conf: taken, or refused with a word on stderr; twice the same. */
-#include <fcntl.h>
+/* linkd.conf: taken, or refused with its fault named; twice the same. */
 #include <sodium.h>
 
-#include "linkd/config.h"
+#include "linkd/settings.h"
 #include "tests/fuzz/fuzz.h"
 #include "workdir.h"
 
-static int load(Config *c, const char **ret_said)
+/* What is refused has its fault told, with the file. */
+static int load(Settings *s)
 {
-        char path[512];
-        char *argv[] = {(char[]){"linkd"}, (char[]){"--config"}, path, NULL};
+        const char *path = workdir_path("linkd.conf");
+        char *fault = NULL;
         int r;
 
-        (void)snprintf(path, sizeof(path), "%s", workdir_path("linkd.conf")); /* fits */
-        capture_begin();
-        r = config_load(c, 3, argv);
-        *ret_said = capture_end();
+        CHECK(settings_init(s, &fault) == 0);
+        r = settings_read(s, path, &fault);
+        CHECK(r <= 0 && (r < 0) == (fault != NULL));
+        CHECK(!fault || strstr(fault, path));
+        free(fault);
         return r;
 }
 
-/* What was refused is named: "linkd: FILE:LINE: ..." */
-static void check_refused(const char *said)
+static bool same(const char *a, const char *b)
 {
-        size_t n = strlen(said);
-
-        CHECK(strncmp(said, "linkd: ", 7) == 0 && said[n - 1] == '\n');
-        CHECK(strstr(said, workdir_path("linkd.conf")));
+        return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static const char *const variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
                                                 "ALL_PROXY",   "no_proxy",    "NO_PROXY"};
-        Config c = {}, again = {};
-        const char *said;
+        Settings s, again;
         int r;
 
         CHECK(sodium_init() >= 0);
         for (size_t i = 0; i < ELEMENTSOF(variables); i++)
                 CHECK(unsetenv(variables[i]) == 0);
         workdir_write("linkd.conf", data, size);
-        r = load(&c, &said);
-        CHECK(r <= 0);
-        if (r < 0) {
-                check_refused(said);
-        } else {
-                CHECK(c.state_dir[0] == '/' && c.socket[0] == '/');
-                CHECK(c.log_level <= LOG_LEVEL_DEBUG);
-                CHECK(load(&again, &said) == 0);
-                CHECK(strcmp(c.state_dir, again.state_dir) == 0);
-                CHECK(strcmp(c.socket, again.socket) == 0 && c.log_level == again.log_level);
-                config_done(&again);
-                config_done(&c);
+        r = load(&s);
+        CHECK(load(&again) == r);
+        if (r == 0) {
+                CHECK(!s.state_dir || s.state_dir[0] == '/');
+                CHECK(!s.socket || s.socket[0] == '/');
+                CHECK(s.log_level <= LOG_LEVEL_DEBUG);
+                CHECK(same(s.state_dir, again.state_dir) && same(s.socket, again.socket));
+                CHECK(s.log_level == again.log_level && s.relay_budget == again.relay_budget);
         }
+        settings_done(&s);
+        settings_done(&again);
         return 0;
 }
