@@ -139,8 +139,8 @@ static void check_writable(Store *s)
 {
         s->last_error = store_check_writable(s);
         if (s->last_error < 0)
-                log_warning("the state directory %s cannot be written, so nothing can be paired or "
-                            "revoked: %s; %s",
+                log_warning("the state directory %s cannot be written, so nothing new can be kept: "
+                            "%s; %s",
                             s->dir, strerror(-s->last_error), store_remedy(s->last_error));
 }
 

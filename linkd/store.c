@@ -276,7 +276,7 @@ int store_load(Store *s, StoreRecordFunc func, void *userdata, char **ret_fault)
                         "the master key (%s) opens none of the %u records in %s: it is not the key "
                         "they were sealed with; put that one back, or move the records away to "
                         "begin anew",
-                        s->master_from, l.failed, s->dir);
+                        s->master_from ? s->master_from : "none", l.failed, s->dir);
         return 0;
 }
 
@@ -351,7 +351,8 @@ int store_check_writable(const Store *s)
                 return -errno;
         if (fstatvfs(s->dir_fd, &v) < 0)
                 return -errno;
-        return v.f_bavail == 0 || (v.f_files && v.f_favail == 0) ? -ENOSPC : 0;
+        /* Some file systems count neither. */
+        return (v.f_blocks && v.f_bavail == 0) || (v.f_files && v.f_favail == 0) ? -ENOSPC : 0;
 }
 
 int store_last_error(const Store *s)

@@ -118,7 +118,7 @@ class FullDisk(Disk):
         fill(disk)  # also what that has freed
         self.assertIn(NO_ROOM, self.check_state(home.state, 1))
         home = self.again(home)
-        home.wait_line("cannot be written, so nothing can be paired or revoked: " + NO_ROOM[:20])
+        home.wait_line("cannot be written, so nothing new can be kept: " + NO_ROOM[:20])
         self.assertIn(NO_ROOM, self.problems(home))
         home.wait_registered()
         with self.assertRaisesRegex(Failed, "no request handler"):
