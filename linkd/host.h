@@ -6,6 +6,7 @@
 #include "conduit.h"
 #include "invitation.h"
 #include "liblinkproto/regauth.h"
+#include "log.h"
 #include "uplink.h"
 
 typedef struct Device Device;
@@ -81,9 +82,13 @@ struct Host {
         HostSession *unproven; /* the newest first; nobody is told of them */
         unsigned n_unproven;
         uint64_t last_session_number;
+        /* Of sessions that began and ended: devices' own, and those that nobody has proved to be
+         * one's, which are not to hide the others. */
+        LogLimit session_log, stranger_log;
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
         unsigned recoveries_in_flight;
+        uint64_t last_recovery_number;
         Timer *expiry_timer; /* runs while a device that expires has a session */
 };
 
@@ -105,6 +110,8 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_us
 /* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
 int host_enable_recovery(Host *h) _must_use_;
 int host_disable_recovery(Host *h) _must_use_;
+/* Whether as many attempts with it run as may at a time. */
+bool host_recovery_is_full(const Host *h);
 /* A place for an attempt with it: false if it is disabled, or too many run. */
 bool host_reserve_recovery(Host *h);
 void host_refund_recovery(Host *h);

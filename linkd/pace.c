@@ -63,6 +63,52 @@ PaceBook *pace_free(PaceBook *b)
         return NULL;
 }
 
+static PaceRelay *relay_new(const PaceBook *b, const char *url)
+{
+        PaceRelay *r = calloc(1, sizeof(*r) + b->budget * sizeof(r->spent[0]));
+
+        if (r && !(r->url = strdup(url))) {
+                free(r);
+                return NULL;
+        }
+        return r;
+}
+
+/* The same relay in a book whose budget was another. NULL: out of memory; old is gone. */
+static PaceRelay *relay_resize(const PaceBook *b, PaceRelay *old, unsigned old_budget)
+{
+        PaceRelay *r = relay_new(b, old->url);
+        size_t n = MIN(old->n_spent, (size_t)MIN(old_budget, b->budget));
+
+        if (r) {
+                r->unknown = TAKE_PTR(old->unknown);
+                r->suspect_until_msec = old->suspect_until_msec;
+                while (r->n_spent < n) { /* the last n of them */
+                        r->spent[r->n_spent] =
+                                old->spent[(old->n_spent - n + r->n_spent) % old_budget];
+                        r->n_spent++;
+                }
+        }
+        relay_free(old);
+        return r;
+}
+
+void pace_set_budget(PaceBook *b, unsigned budget)
+{
+        PaceRelay *old = TAKE_PTR(b->relays), **at = &b->relays;
+        unsigned old_budget = b->budget;
+
+        b->budget = budget;
+        while (old) {
+                PaceRelay *next = old->next;
+
+                *at = relay_resize(b, old, old_budget);
+                if (*at) /* else it is forgotten */
+                        at = &(*at)->next;
+                old = next;
+        }
+}
+
 static PaceRelay *find(const PaceBook *b, const char *url)
 {
         PaceRelay *r = b->relays;
@@ -100,11 +146,9 @@ static PaceRelay *take(PaceBook *b, const char *url)
                         return r;
                 }
         forget_oldest(b);
-        r = calloc(1, sizeof(*r) + b->budget * sizeof(r->spent[0]));
-        if (!r || !(r->url = strdup(url))) {
-                free(r);
+        r = relay_new(b, url);
+        if (!r)
                 return NULL;
-        }
         r->next = b->relays;
         b->relays = r;
         return r;

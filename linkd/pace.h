@@ -14,6 +14,9 @@ typedef enum PaceKind { PACE_REGISTER, PACE_RESOLVE } PaceKind;
 int pace_new(PaceBook **ret, unsigned budget) _must_use_;
 PaceBook *pace_free(PaceBook *b);
 
+/* Another budget, which holds for the minute that has passed, too. */
+void pace_set_budget(PaceBook *b, unsigned budget);
+
 /* Milliseconds until one more may be sent there; 0: now. */
 uint64_t pace_delay_msec(const PaceBook *b, const char *url, PaceKind kind, uint64_t now_msec);
 /* One is sent. */

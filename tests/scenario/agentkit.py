@@ -150,12 +150,19 @@ class Agent(Child):
         self.state = pathlib.Path(directory) / name / "state"
         self.socket = pathlib.Path(directory) / name / "linkd.sock"
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        file = self.state.parent / "linkd.conf"
-        file.write_text(config)
-        super().__init__([program("linkd"), "--config", str(file), "--state-dir", str(self.state),
+        self.config = self.state.parent / "linkd.conf"
+        self.config.write_text(config)
+        super().__init__([program("linkd"), "--config", str(self.config), "--state-dir", str(self.state),
                           "--socket", str(self.socket), "--no-bus", "--log-level", "debug"], env,
                          wrap=wrap)
         self.wait_line(r"^ready: ")
+
+    def reload(self, config, says="the configuration was read again"):
+        """Another configuration, by SIGHUP; waits until it has been taken or refused."""
+        start = self.count()
+        self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_line(says, start)
 
     def words(self, *words):
         return [program("linkctl"), "--socket", str(self.socket), *words]

@@ -42,6 +42,31 @@ static void test_budget(void **state)
         pace_free(b);
 }
 
+/* A budget that changes: what was spent before still counts. */
+static void test_another_budget(void **state)
+{
+        PaceBook *b = book(10);
+
+        (void)state;
+        for (unsigned i = 0; i < 13; i++) /* times 1 to 13; the last ten are remembered */
+                pace_spend(b, url, 1 + i);
+        pace_suspect(b, url, 13);
+        pace_set_budget(b, 4);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 13), 10 + 60000 - 13);
+        assert_true(pace_is_suspect(b, url, 14));
+        pace_set_budget(b, 6);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 13), 0);
+        pace_spend(b, url, 14);
+        pace_spend(b, url, 15);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 15), 10 + 60000 - 15);
+        pace_set_budget(b, 0);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 15), 0);
+        pace_spend(b, url, 16);
+        pace_set_budget(b, 1);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 16), 0);
+        pace_free(b);
+}
+
 static void test_no_budget(void **state)
 {
         PaceBook *b = book(0);
@@ -154,10 +179,10 @@ static void test_limits(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_budget),        cmocka_unit_test(test_no_budget),
-                cmocka_unit_test(test_budget_of_one), cmocka_unit_test(test_unknown),
-                cmocka_unit_test(test_unknown_again), cmocka_unit_test(test_suspect),
-                cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_budget),    cmocka_unit_test(test_another_budget),
+                cmocka_unit_test(test_no_budget), cmocka_unit_test(test_budget_of_one),
+                cmocka_unit_test(test_unknown),   cmocka_unit_test(test_unknown_again),
+                cmocka_unit_test(test_suspect),   cmocka_unit_test(test_limits),
         };
 
         return unit_run(tests);
