@@ -20,9 +20,9 @@ enum {
         LOG_REPEAT_MSEC = 10 * 1000, /* between two complaints about the same */
 
         /* ---- wire.md section 5 ---- */
-        ROLE_MSEC = 30 * 1000,  /* for the first valid control message */
-        PING_MSEC = 30 * 1000,  /* between pings; not answered by the next: dropped */
-        STALL_MSEC = 60 * 1000, /* an end that takes nothing this long while data waits: 4006 */
+        ROLE_MSEC = 30 * 1000,      /* for the first valid control message */
+        PING_MSEC = 30 * 1000,      /* between pings; not answered by the next: dropped */
+        STALL_MSEC = 60 * 1000,     /* an end that takes nothing this long while data waits: 4006 */
         STALL_LOOK_MSEC = 5 * 1000, /* how often it is looked at: one system call */
         /* What the kernel holds for an end that takes nothing. Beyond the two above, which close
          * with a code. */
