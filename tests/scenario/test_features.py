@@ -578,6 +578,27 @@ class Doctor(World):
         self.assertEqual(caught.exception.status, 1)
         self.assertRegex(caught.exception.out, "WRONG " + urls["gone"] + ": no connection.*\n +see that")
 
+    def test_an_answer_that_is_no_text(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+
+        def answer():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 500 \xff\xc3 \x1b[31m\xed\xa0\x80\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        home = self.agent("home")
+        home.ctl("uplink", "add", f"ws://127.0.0.1:{server.getsockname()[1]}")
+        found = self.doctor(home, 1)
+        steps = {s["step"]: s["detail"] for s in found["relays"][0]["steps"]}
+        self.assertEqual(steps["health"], "it answers HTTP/1.1 500 ?? ?[31m???")
+
     def test_without_an_agent(self):
         done = subprocess.run([agentkit.program("linkctl"), "--socket", "/nowhere/s", "--json", "doctor"],
                               capture_output=True, text=True)
