@@ -505,6 +505,46 @@ class State(World):
             laptop.ctl("call", "home", "1")
 
 
+class LastRelay(World):
+    """The relay that last worked is tried first, also after a restart."""
+
+    def restart(self):
+        self.laptop.stop()
+        self.ended(self.laptop)
+        self.laptop = self.agent("laptop")
+
+    def uplink(self):
+        (peer,) = self.laptop.json("peers")
+        return peer["uplink"]
+
+    def test_it_is_remembered(self):
+        first, second = self.relay(), self.relay()
+        home, self.laptop, _ = self.paired(first, second)
+        self.assertEqual(self.uplink(), first.url)
+        first.kill()
+        self.ended(first)
+        self.assertEqual(self.laptop.ctl("call", "home", "1"), "1\n")
+        self.assertEqual(self.uplink(), second.url)
+        self.restart()
+        self.assertEqual(self.uplink(), second.url)  # before anything was dialed
+        file = self.laptop.state / "last-relay"
+        (key_id, place), = [line.split() for line in file.read_text().splitlines()]
+        self.assertEqual(place, "1")
+        self.assertNotIn("ws://", file.read_text())
+        # What means nothing is passed over, and makes no peer.
+        file.write_text(f"{key_id} 2\n{key_id} -1\n{key_id}\n{key_id} 1x\n" + "A" * 22 + " 0\n\n\0")
+        self.restart()
+        self.assertEqual(self.uplink(), first.url)
+        file.write_text(f"{key_id} 1")
+        self.laptop.ctl("peer", "remove", "home")
+        self.restart()
+        self.assertEqual(self.laptop.json("peers"), [])
+        file.unlink()
+        os.mkfifo(file)
+        self.restart()
+        self.assertEqual(self.laptop.json("peers"), [])
+
+
 class Liar(http.server.BaseHTTPRequestHandler):
     """No relay, and its clock is an hour ahead."""
 
