@@ -257,6 +257,10 @@ void agent_stop(Agent *a)
 {
         if (a->last_seen_timer && timer_active(a->last_seen_timer))
                 lastseen_write(a);
+        /* Before their applications go: requests under way are asked again when the host is back,
+         * and not answered by an error. */
+        for (Host *h = a->hosts; h; h = h->next)
+                host_stop_sessions(h);
         a->ipc = ipc_server_free(a->ipc);
         while (a->peers) {
                 Peer *p = a->peers;

@@ -48,7 +48,7 @@ struct Dial {
         DialFunc func;
         void *userdata;
         bool ended;
-        char why[160];
+        char why[240];
 };
 
 /* ---- the end ---- */
@@ -117,13 +117,14 @@ static void finish(Dial *d, int fd)
 
 static void start_route(Route *r);
 
+/* What does not fit is cut. */
 static void note(Route *r, const char *what, const char *why)
 {
         if (r->proxy)
-                (void)snprintf(r->dial->why, sizeof(r->dial->why), "proxy %.60s: %s%s",
-                               r->proxy->host, what, why); /* cut is fine */
+                (void)snprintf(r->dial->why, sizeof(r->dial->why), "proxy %.60s: %.95s%.64s",
+                               r->proxy->host, what, why);
         else
-                (void)snprintf(r->dial->why, sizeof(r->dial->why), "%s%s", what, why);
+                (void)snprintf(r->dial->why, sizeof(r->dial->why), "%.95s%.64s", what, why);
         log_debug("dial %s: %s", r->dial->host, r->dial->why);
 }
 

@@ -121,13 +121,14 @@ int host_create(Host **ret, Agent *a, const char *name)
 static int load_uplinks(Host *h, JsonSlice list)
 {
         Uplink **at = &h->uplinks;
+        unsigned n = 0;
         JsonSlice url;
 
         if (!json_is_array(list))
                 return -EBADMSG;
         while (json_array_next(&list, &url)) {
                 _cleanup_(freep) char *text = NULL;
-                int r = json_str_dup(url, &text);
+                int r = n++ < UPLINKS_MAX ? json_str_dup(url, &text) : -EINVAL;
                 if (r == 0)
                         r = uplink_new(at, h, text);
                 if (r < 0)
@@ -192,13 +193,18 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         return 0;
 }
 
+void host_stop_sessions(Host *h)
+{
+        while (h->sessions || h->unproven)
+                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
+                                 "the agent is stopping");
+}
+
 Host *host_free(Host *h)
 {
         if (!h)
                 return NULL;
-        while (h->sessions || h->unproven)
-                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
-                                 "the agent is stopping");
+        host_stop_sessions(h);
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)

@@ -143,6 +143,9 @@ void host_check_expiry(Host *h);
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
 /* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */
 void host_end_session(HostSession *s, const char *word, const char *message);
+/* Ends all sessions, since the agent stops. What applications have not answered stays unanswered.
+ */
+void host_stop_sessions(Host *h);
 /* Ends all sessions of a device at once; what is queued for it is dropped. How many there were. */
 unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
                                   const char *message);

@@ -120,9 +120,10 @@ enum {
         PACE_REGISTER_SHARE = 5, /* a fifth of it is for registers only */
         PACE_RELAYS_MAX = 1024,  /* remembered */
         PACE_UNKNOWN_MAX = 1024, /* addresses, a relay: as many as peers */
-        /* A host is back at a restarted relay after its longest back-off of 4 s; so many resolves
-         * of a client's back-off take twice that at least half of the time. */
-        PACE_UNKNOWN_FREE = 8,
+        /* A host is back at a restarted relay after its longest back-off of 4 s, and a restarted
+         * host's machine soon: five times that. A time and no number, since every session of a peer
+         * asks by itself. */
+        PACE_UNKNOWN_FREE_MSEC = 20000,
         PACE_UNKNOWN_MSEC = 60000,
         PACE_SUSPECT_MSEC = 60000, /* a relay where a handshake failed is not raced for so long */
 

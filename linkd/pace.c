@@ -10,8 +10,7 @@ enum { MINUTE_MSEC = 60000 };
 typedef struct Unknown {
         struct Unknown *next;
         char address[ADDRESS_CHARS + 1];
-        unsigned times;
-        uint64_t last_msec;
+        uint64_t since_msec, last_msec; /* said so for the first time, and for the last */
 } Unknown;
 
 /* One relay; the list is in the order of use, the latest first. */
@@ -186,6 +185,20 @@ static Unknown **find_unknown(PaceRelay *r, const char *address)
         return at;
 }
 
+/* It has said so for so long that it is asked slowly. */
+static bool is_slow(const Unknown *u)
+{
+        return u->last_msec >= u->since_msec + PACE_UNKNOWN_FREE_MSEC;
+}
+
+/* Whoever wants to reach it asks at least so often; else what was said tells nothing about now. */
+static bool is_stale(const Unknown *u, uint64_t now_msec)
+{
+        uint64_t pause = is_slow(u) ? 2 * PACE_UNKNOWN_MSEC : PACE_UNKNOWN_FREE_MSEC;
+
+        return !u->last_msec || now_msec >= u->last_msec + pause;
+}
+
 uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char *address,
                                  uint64_t now_msec)
 {
@@ -193,7 +206,7 @@ uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char 
         const Unknown *u = r ? *find_unknown(r, address) : NULL;
         uint64_t due;
 
-        if (!u || u->times < PACE_UNKNOWN_FREE)
+        if (!u || !is_slow(u))
                 return 0;
         due = u->last_msec + PACE_UNKNOWN_MSEC;
         return due > now_msec ? due - now_msec : 0;
@@ -230,7 +243,8 @@ void pace_unknown(PaceBook *b, const char *url, const char *address, uint64_t no
                         return;
                 memcpy(u->address, address, sizeof(u->address));
         }
-        u->times++;
+        if (is_stale(u, now_msec))
+                u->since_msec = now_msec;
         u->last_msec = now_msec;
         u->next = r->unknown;
         r->unknown = u;
