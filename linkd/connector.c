@@ -213,7 +213,8 @@ static void connected(Attempt *a)
         }
         for (size_t i = 0; i < c->n_attempts; i++)
                 if (c->attempts[i].refused) {
-                        log_warning("%s forged a refusal of this host: it misbehaves",
+                        log_limited(&c->agent->relay_log, now_msec(c), LOG_LEVEL_WARNING,
+                                    "%s forged a refusal of this host: it misbehaves",
                                     c->attempts[i].url);
                         pace_suspect(c->agent->pace, c->attempts[i].url, now_msec(c));
                 }

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "conftext.h"
+#include "limits.h"
 #include "liblinkproto/b64u.h"
+#include "liblinkproto/conftext.h"
 #include "listener.h"
 
 enum { KEY_BYTES = 32, KEYS_FILE_PATH_MAX = 1024 };
@@ -156,26 +157,41 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
         }
 }
 
+/* One line into a buffer of KEYS_LINE_MAX. 1; 0 at the end; -EFBIG; -EILSEQ for a NUL; -EIO. */
+static int read_line(FILE *f, char *line)
+{
+        size_t n;
+
+        errno = 0;
+        if (!fgets(line, KEYS_LINE_MAX, f))
+                return feof(f) ? 0 : errno ? -errno : -EIO;
+        n = strlen(line);
+        if (n == KEYS_LINE_MAX - 1 && line[n - 1] != '\n')
+                return -EFBIG;
+        return (n == 0 || line[n - 1] != '\n') && !feof(f) ? -EILSEQ : 1;
+}
+
 /* name: the setting, for faults. */
 static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        _cleanup_(freep) char *line = NULL;
+        _cleanup_(freep) char *line = malloc(KEYS_LINE_MAX);
         char where[KEYS_FILE_PATH_MAX + 64];
-        FILE *f = fopen(path, "re");
-        size_t size = 0;
-        int r = 0;
+        FILE *f = line ? fopen(path, "re") : NULL;
+        int r = 1;
 
         if (!f)
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
-        for (unsigned n = 1; r == 0 && (errno = 0, getline(&line, &size, f)) >= 0; n++) {
-                line[strcspn(line, "#")] = '\0';
+        for (unsigned n = 1; r > 0; n++) {
                 (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
                                n); /* cut is fine */
+                r = read_line(f, line);
+                if (r < 0)
+                        (void)relay_fault(ret_fault, r, "%s: %s", where, strerror(-r));
+                if (r <= 0)
+                        break;
+                line[strcspn(line, "#")] = '\0';
                 r = add_keys(a, line, where, ret_fault);
-        }
-        if (r == 0 && !feof(f)) {
-                r = errno ? -errno : -EIO;
-                (void)relay_fault(ret_fault, r, "%s=%s: %s", name, path, strerror(-r));
+                r = r < 0 ? r : 1;
         }
         (void)fclose(f); /* only read */
         return r;
@@ -412,6 +428,38 @@ static int take_setting(RelayConfig *c, const Source *src, const config_setting_
                            config_setting_source_line(s), name);
 }
 
+static int read_all(FILE *f, Buf *b)
+{
+        char chunk[4096];
+        size_t n;
+
+        errno = 0;
+        while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0) {
+                buf_add(b, chunk, n);
+                if (b->len > CONFIG_BYTES_MAX)
+                        return -EFBIG;
+        }
+        if (ferror(f))
+                return errno ? -errno : -EIO;
+        return buf_ok(b);
+}
+
+static int read_text(const char *file, char **ret)
+{
+        FILE *f = fopen(file, "re");
+        Buf raw = {};
+        int r;
+
+        if (!f)
+                return -errno;
+        r = read_all(f, &raw);
+        (void)fclose(f); /* only read */
+        if (r == 0)
+                r = conftext_from_bytes(raw.data, raw.len, ret);
+        buf_done(&raw);
+        return r;
+}
+
 static int take_file(RelayConfig *c, const char *file, char **ret_fault)
 {
         const Source src = {.file = file, .ret_fault = ret_fault};
@@ -421,7 +469,7 @@ static int take_file(RelayConfig *c, const char *file, char **ret_fault)
         int r;
 
         config_init(&config);
-        r = conftext_read(file, &text);
+        r = read_text(file, &text);
         if (r < 0)
                 (void)relay_fault(ret_fault, r, "%s: %s", file, strerror(-r));
         else if (config_read_string(&config, text) != CONFIG_TRUE)

@@ -96,7 +96,7 @@ static void start_agent(Run *r)
         _cleanup_(freep) char *fault = NULL;
 
         CHECK(uv_loop_init(&r->loop) == 0);
-        CHECK(settings_init(&r->settings) == 0);
+        CHECK(settings_init(&r->settings, &fault) == 0);
         CHECK(agent_new(&r->agent, &r->loop, workdir(), &r->settings, &fault) == 0);
         CHECK(ipc_server_new(&r->agent->ipc, r->agent, workdir_path("sock"), &fault) == 0);
 }

@@ -1,0 +1,26 @@
+/* What ipc-server.c (listening) and ipc-conn.c (one connection) share. */
+#pragma once
+
+#include "ipc-server.h"
+#include "log.h"
+
+struct IpcServer {
+        Agent *agent;
+        uv_pipe_t pipe;
+        char *path;
+        IpcConn *conns;
+        unsigned n_conns;
+        bool bound;
+        gid_t own_group;          /* of the socket's file when it was made */
+        gid_t group;              /* as it was looked at last */
+        Timer *again;             /* accepts what could not be accepted */
+        LogLimit log;             /* of connections that were refused or ended */
+        uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
+};
+
+/* Takes the connection that waits; it is in the list then. 0; -EAGAIN: none waits; or negative
+ * errno: it may still wait. */
+int ipc_conn_accept(IpcServer *s) _must_use_;
+/* Lets go of everything at once; the memory goes when libuv has closed the handle. Never called
+ * from inside a callback of a session (see ipc_conn_send). */
+void ipc_conn_close(IpcConn *c);
