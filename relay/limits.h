@@ -54,7 +54,9 @@ enum {
         ACCEPT_PAUSE_MSEC = 100, /* when there is no descriptor: nothing else helps than waiting */
         LISTENERS_MAX = 16,
         CONFIG_BYTES_MAX =
-                1024 * 1024, /* relay.conf: 20,000 keys; more belong into their own file */
+                1024 * 1024,       /* relay.conf: 20,000 keys; more belong into their own file */
+        KEYS_LINE_MAX = 64 * 1024, /* bytes of a line of allowed_register_keys_file: what is no text
+                                      may have no end */
 
         /* ---- bounds on tables ---- */
         /* Signatures that are remembered against replay: 10 minutes of 400 registers a second; 96
