@@ -16,7 +16,8 @@ from agentkit import UNPACED, World  # noqa: E402
 from test_agent import V1Relay  # noqa: E402
 
 from linkv1 import client as v1_client  # noqa: E402
-from linkv1 import ws  # noqa: E402
+from linkv1 import header, spake2, ws  # noqa: E402
+from linkv1.codec import unb64u  # noqa: E402
 
 CLOCKSHIFT = agentkit.BUILD / "tests" / "scenario" / "clockshift.so"
 
@@ -243,11 +244,22 @@ class DialBacks(Healing):
         loop = Loop()
         self.addCleanup(loop.stop)
 
-        async def hold(n):
-            return await asyncio.gather(*(v1_client.splice(relay.url, address) for _ in range(n)))
+        invitations = [unb64u(home.json("invite")["codeId"]) for _ in range(13)]
 
-        held = loop.run(hold(64))
-        late = loop.start(v1_client.splice(relay.url, address))
+        async def hold(n):
+            """An attempt at a code that was answered: a silent one would give its slot away."""
+            socket, link = await v1_client.splice(relay.url, address)
+            head = header.Header(header.PAIR, code_id=invitations[n // 5]).encode()
+            await socket.send(head)
+            await socket.send(spake2.Side("WRONG2", head, client=True).share)
+            await socket.recv()
+            return socket, link
+
+        async def hold_all():
+            return await asyncio.gather(*(hold(n) for n in range(64)))
+
+        held = loop.run(hold_all())
+        late = loop.start(hold(64))
         home.wait_line("link .* waits for a slot")
         self.assertFalse(late.done())
         # A slot is held until the handshake ends: this one fails now.
