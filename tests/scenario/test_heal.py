@@ -2,6 +2,7 @@
 """Links that heal: races, slots, stops, clocks, self checks, and relays that misbehave."""
 
 import asyncio
+import json
 import os
 import pathlib
 import signal
@@ -467,33 +468,34 @@ class Misbehaviour(Healing):
                 await writer.drain()
         self.check(self.raw(talk).url, "a message that is too large")
 
-    def test_a_flood_of_links(self):
-        """A relay that introduces thousands: 64 are dialed, some wait, the rest is dropped."""
-        address = []
-
+    def flooded(self, count, words):
+        """A relay that introduces this many clients, of whom nobody comes; then others still can."""
         async def talk(reader, writer):
             socket = await upgraded(reader, writer)
             message = await socket.recv()
-            text = message.decode() if isinstance(message, bytes) else message
-            import json
-            control = json.loads(text)
+            control = json.loads(message.decode() if isinstance(message, bytes) else message)
             if control["type"] != "register":
                 await reader.read()  # dial-backs are never answered
                 return
-            address.append(control["address"])
             await socket.send(json.dumps({"type": "registered", "address": control["address"]}))
-            for n in range(3000):
+            for n in range(count):
                 await socket.send(json.dumps({"type": "relay", "linkId": f"link-{n}"}))
             await reader.read()
         bad = self.raw(talk)
         honest = self.relay()
         home = self.serving("home", bad.url, honest.url)
-        home.wait_line(f"uplink {bad.url}: a link was dropped: too many are in flight")
+        home.wait_line(f"uplink {bad.url}: {words}")
         laptop = self.agent("laptop")
         laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
         self.assertEqual(laptop.ctl("call", "home", "1"), "1\n")
-        home.wait_line("links were dropped: no slot was free in 8 s")
         self.assertLessEqual(len(os.listdir(f"/proc/{home.process.pid}/fd")), 64 + 40)
+
+    def test_a_flood_of_links(self):
+        """64 are dialed, 512 wait, the rest is dropped."""
+        self.flooded(3000, "a link was dropped: too many are in flight")
+
+    def test_links_that_wait_in_vain(self):
+        self.flooded(64 + 512, r"\d+ links were dropped: no slot was free in 8 s")
 
 
 if __name__ == "__main__":
