@@ -17,12 +17,15 @@
 struct IpcServer {
         Agent *agent;
         uv_pipe_t pipe;
+        uv_prepare_t flush; /* once a turn of the loop: writes what was queued in it */
+        unsigned n_closing; /* of these two handles */
         char *path;
         IpcConn *conns;
+        LIST_HEAD(, IpcConn) dirty;
         unsigned n_conns;
         bool bound;
-        LogLimit log;             /* of connections that were refused or ended */
-        uint8_t chunk[64 * 1024]; /* one read buffer for all connections */
+        LogLimit log;                  /* of connections that were refused or ended */
+        uint8_t chunk[IPC_READ_BYTES]; /* one read buffer for all connections */
 };
 
 /* ---- memory for frames that are not whole yet ---- */
@@ -68,6 +71,18 @@ static void on_conn_closed(uv_handle_t *handle)
         free(c);
 }
 
+/* What was queued in this turn leaves as far as the socket takes it. */
+static void forget_dirty(IpcConn *c)
+{
+        uv_buf_t buf = uv_buf_init((char *)c->out.data, (unsigned)c->out.len);
+
+        if (!c->dirty)
+                return;
+        LIST_REMOVE(c, in_dirty);
+        c->dirty = false;
+        (void)uv_try_write((uv_stream_t *)&c->pipe, &buf, 1); /* nobody waits for the rest */
+}
+
 /* Lets go of everything at once; the memory goes when libuv has closed the handle. Never called
  * from inside a callback of a session (see ipc_conn_send). */
 static void conn_close(IpcConn *c)
@@ -81,6 +96,7 @@ static void conn_close(IpcConn *c)
                         c->server->n_conns--;
                         break;
                 }
+        forget_dirty(c);
         watch_remove(c->agent, &c->watcher);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
@@ -107,19 +123,19 @@ static void conn_close_later(IpcConn *c, uint64_t msec)
 
 /* ---- out ---- */
 
-static void write_more(IpcConn *c);
-
-static void on_written(uv_write_t *req, int status)
+static void make_dirty(IpcConn *c)
 {
-        IpcConn *c = container_of(req, IpcConn, write_req);
-
-        c->written += c->writing.len;
-        buf_done_wipe(&c->writing);
-        if (status < 0 || (c->closing && c->out.len == 0)) {
-                conn_close(c);
+        if (c->dirty || c->writing.len || uv_is_closing((uv_handle_t *)&c->pipe))
                 return;
-        }
-        write_more(c);
+        c->dirty = true;
+        LIST_INSERT_HEAD(&c->server->dirty, c, in_dirty);
+}
+
+/* Some of what waited has left. */
+static void go_on(IpcConn *c)
+{
+        if (c->out.len)
+                make_dirty(c);
         if (c->closing)
                 return;
         if (!ipc_conn_is_full(c))
@@ -127,24 +143,64 @@ static void on_written(uv_write_t *req, int status)
         ipc_conn_wake(c);
 }
 
-static void write_more(IpcConn *c)
+static void on_written(uv_write_t *req, int status)
 {
-        uv_buf_t buf;
+        IpcConn *c = container_of(req, IpcConn, write_req);
 
-        if (c->writing.len || c->out.len == 0 || uv_is_closing((uv_handle_t *)&c->pipe))
+        c->written += c->writing.len - c->writing_off;
+        buf_done_wipe(&c->writing);
+        c->writing_off = 0;
+        if (status < 0 || (c->closing && c->out.len == 0))
+                conn_close(c);
+        else
+                go_on(c);
+}
+
+/* Writes what was queued: most of the time the socket takes it at once. */
+static void write_out(IpcConn *c)
+{
+        uv_buf_t buf = uv_buf_init((char *)c->out.data, (unsigned)c->out.len);
+        bool was_full = ipc_conn_is_full(c);
+        int n = uv_try_write((uv_stream_t *)&c->pipe, &buf, 1);
+
+        if (n < 0 && n != UV_EAGAIN) {
+                conn_close(c);
                 return;
+        }
+        c->written += (size_t)MAX(n, 0);
         c->writing = c->out;
+        c->writing_off = (size_t)MAX(n, 0);
         c->out = (Buf){};
-        buf = uv_buf_init((char *)c->writing.data, (unsigned)c->writing.len);
-        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0) {
+        if (c->writing_off == c->writing.len) {
                 buf_done_wipe(&c->writing);
-                conn_close_later(c, 0);
+                c->writing_off = 0;
+                if (c->closing)
+                        conn_close(c);
+                else if (was_full)
+                        go_on(c);
+                return;
+        }
+        buf = uv_buf_init((char *)c->writing.data + c->writing_off,
+                          (unsigned)(c->writing.len - c->writing_off));
+        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
+                conn_close(c);
+}
+
+static void on_flush(uv_prepare_t *prepare)
+{
+        IpcServer *s = prepare->data;
+        IpcConn *c;
+
+        while ((c = LIST_FIRST(&s->dirty))) {
+                LIST_REMOVE(c, in_dirty);
+                c->dirty = false;
+                write_out(c);
         }
 }
 
 size_t ipc_conn_waiting(const IpcConn *c)
 {
-        return c->out.len + c->writing.len;
+        return c->out.len + c->writing.len - c->writing_off;
 }
 
 bool ipc_conn_is_full(const IpcConn *c)
@@ -160,8 +216,9 @@ bool ipc_conn_takes(const IpcConn *c, size_t body_len)
 uint64_t ipc_conn_taken(const IpcConn *c)
 {
         size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+        size_t in_flight = c->writing.len - c->writing_off;
 
-        return c->written + c->writing.len - MIN(left, c->writing.len);
+        return c->written + in_flight - MIN(left, in_flight);
 }
 
 void ipc_conn_send(IpcConn *c, const IpcMessage *m)
@@ -184,7 +241,7 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
                 conn_close_later(c, 0);
                 return;
         }
-        write_more(c);
+        make_dirty(c);
 }
 
 void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,
@@ -226,7 +283,7 @@ void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
         log_limited(&c->server->log, uv_now(c->agent->loop), LOG_LEVEL_INFO,
                     "closing an application's connection (uid %u): %s: %s", c->uid, word, message);
         ipc_conn_send_error(c, 0, 0, word, message);
-        conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
+        conn_close_later(c, ipc_conn_waiting(c) ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
 }
@@ -374,16 +431,45 @@ static void update_reading(IpcConn *c)
         }
 }
 
+/* Bytes that the frame at the start of c->in still lacks; of its length, if that is not there. */
+static size_t missing(const IpcConn *c)
+{
+        size_t want = 4;
+
+        if (c->in.len >= 4)
+                want += read_u32be(c->in.data);
+        return want > c->in.len ? want - c->in.len : 0;
+}
+
+/* Takes what waits in c->in, completed by as little of data as that needs. Returns how many bytes
+ * of data were used. */
+static size_t take_kept(IpcConn *c, const uint8_t *data, size_t len)
+{
+        size_t used = 0, n, frame;
+
+        while (c->in.len && !c->closing) {
+                n = MIN(missing(c), len - used);
+                if (n)
+                        buf_add(&c->in, data + used, n);
+                if (buf_ok(&c->in) < 0)
+                        break;
+                used += n;
+                frame = take_frames(c, c->in.data, c->in.len);
+                buf_drop(&c->in, frame);
+                if (n == 0 && frame == 0)
+                        break; /* it waits for more bytes, or for the connection to be read on */
+        }
+        return used;
+}
+
 static void take_input(IpcConn *c, const uint8_t *data, size_t len)
 {
-        size_t used = 0;
+        size_t used = take_kept(c, data, len);
 
-        if (len && c->in.len == 0)
-                used = take_frames(c, data, len);
-        if (used < len)
+        if (c->in.len == 0 && used < len)
+                used += take_frames(c, data + used, len - used);
+        if (used < len && !c->closing)
                 buf_add(&c->in, data + used, len - used);
-        if (used == 0 && c->in.len && buf_ok(&c->in) == 0)
-                buf_drop(&c->in, take_frames(c, c->in.data, c->in.len));
         if (c->in.len == 0)
                 buf_done_wipe(&c->in); /* an idle connection owns no buffer, and no pairing code */
         if (buf_ok(&c->in) < 0)
@@ -520,8 +606,10 @@ static void make_parent(const char *path)
 
 static void on_server_closed(uv_handle_t *handle)
 {
-        IpcServer *s = container_of((uv_pipe_t *)handle, IpcServer, pipe);
+        IpcServer *s = handle->data;
 
+        if (--s->n_closing > 0)
+                return;
         free(s->path);
         free(s);
 }
@@ -542,6 +630,10 @@ int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault
                 return -ENOMEM;
         }
         s->agent = a;
+        (void)uv_prepare_init(a->loop, &s->flush); /* none of the two can fail */
+        (void)uv_prepare_start(&s->flush, on_flush);
+        uv_unref((uv_handle_t *)&s->flush);
+        s->flush.data = s->pipe.data = s;
         r = uv_pipe_bind(&s->pipe, path);
         if (r == 0) {
                 s->bound = true;
@@ -566,6 +658,8 @@ IpcServer *ipc_server_free(IpcServer *s)
                 conn_close(s->conns);
         if (s->bound)
                 (void)unlink(s->path); /* gone already is fine */
+        s->n_closing = 2;
         uv_close((uv_handle_t *)&s->pipe, on_server_closed);
+        uv_close((uv_handle_t *)&s->flush, on_server_closed);
         return NULL;
 }

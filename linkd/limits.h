@@ -135,8 +135,9 @@ enum {
         IPC_REQUESTS_MAX = 1024,  /* unanswered, of one connection */
         UNKNOWN_NAME_BYTES = 256, /* a longer name is not repeated when it is told that there is
                                      no such thing */
-        IPC_HELLO_MAX = 4096,     /* bytes before the hello */
-        IPC_HELLO_MSEC = 10000,   /* until it: a connection that says nothing takes a place */
+        IPC_READ_BYTES = 256 * 1024, /* one read: more than a socket holds by default */
+        IPC_HELLO_MAX = 4096,        /* bytes before the hello */
+        IPC_HELLO_MSEC = 10000,      /* until it: a connection that says nothing takes a place */
         /* Frames that have begun and are not whole. Small ones are bounded by the connections; for
          * a larger one its whole length is set aside before it is read on: four of the largest for
          * each user, sixteen for all but root and the agent's own user. */
@@ -177,9 +178,10 @@ enum {
         MESSAGE_STEP_BYTES = 10 * 1024,
         /* Unfinished and untaken messages of all sessions together: eight of the largest. */
         HOARD_BYTES_MAX = 128 * 1024 * 1024,
-        WS_READ_BYTES = 64 * 1024,  /* one read, for all connections together */
+        WS_READ_BYTES = 256 * 1024, /* one read, for all connections together */
         WS_BATCH_BYTES = 64 * 1024, /* framed at a time: many small messages leave in one write, and
                                        a large one is never there twice */
+        WS_MASKS = 256, /* drawn at a time: a system call for each would cost as much as sealing */
         ANSWER_HEAD_MAX = 8 * 1024, /* bytes of the answer to an upgrade */
         CLOSE_ANSWER_MSEC = 2000,   /* for the other end's answer to our close frame */
         RECORD_MAX_BYTES = 64 * 1024,
