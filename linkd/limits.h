@@ -59,6 +59,12 @@ enum {
         SELF_CHECK_MAX_SEC = 24 * 3600,
         PEER_BACKOFF_MIN_MSEC = 400,
         PEER_BACKOFF_MAX_MSEC = 8000,
+        /* Of a host that its relay does not know: after a restart of the relay the host is back
+         * within 4 s, so its clients do not wait much longer than that. 400 ms << 3. */
+        PEER_ABSENT_STEP = 3,
+        /* When the first session with a host is back, the others do not wait out their back-off,
+         * but come spread over this. */
+        PEER_FOLLOW_MSEC = 3000,
         PEER_HURRY_MSEC = 2000, /* an application's call cuts a back-off short, so often at most */
         STOOD_MSEC =
                 10000, /* a connection that lived so long was a success: back-off begins anew */
@@ -116,9 +122,11 @@ enum {
         PACE_REGISTER_SHARE = 5, /* a fifth of it is for registers only */
         PACE_RELAYS_MAX = 1024,  /* remembered */
         PACE_UNKNOWN_MAX = 1024, /* addresses, a relay: as many as peers */
-        /* A host is back at a restarted relay after its longest back-off of 4 s; so many resolves
-         * of a client's back-off take twice that at least half of the time. */
+        /* A host is back at a restarted relay after its longest back-off of 4 s; so many answers, a
+         * second apart at least, take twice that. All sessions with a host share them: fifty that
+         * ask for it side by side would have used them up at once. */
         PACE_UNKNOWN_FREE = 8,
+        PACE_UNKNOWN_STEP_MSEC = 1000,
         PACE_UNKNOWN_MSEC = 60000,
         PACE_SUSPECT_MSEC = 60000, /* a relay where a handshake failed is not raced for so long */
 

@@ -149,9 +149,10 @@ uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char 
         const Unknown *u = r ? *find_unknown(r, address) : NULL;
         uint64_t due;
 
-        if (!u || u->times < PACE_UNKNOWN_FREE)
+        if (!u)
                 return 0;
-        due = u->last_msec + PACE_UNKNOWN_MSEC;
+        due = u->last_msec +
+              (u->times < PACE_UNKNOWN_FREE ? PACE_UNKNOWN_STEP_MSEC : PACE_UNKNOWN_MSEC);
         return due > now_msec ? due - now_msec : 0;
 }
 
@@ -186,7 +187,8 @@ void pace_unknown(PaceBook *b, const char *url, const char *address, uint64_t no
                         return;
                 memcpy(u->address, address, sizeof(u->address));
         }
-        u->times++;
+        /* Several sessions that asked side by side have heard the same thing once. */
+        u->times += u->times == 0 || now_msec >= u->last_msec + PACE_UNKNOWN_STEP_MSEC;
         u->last_msec = now_msec;
         u->next = r->unknown;
         r->unknown = u;

@@ -19,8 +19,8 @@ uint64_t pace_delay_msec(const PaceBook *b, const char *url, PaceKind kind, uint
 /* One is sent. */
 void pace_spend(PaceBook *b, const char *url, uint64_t now_msec);
 
-/* A relay that says again and again that it does not know an address is asked for it once a minute.
- * Milliseconds until then; 0: now. */
+/* A relay that has said that it does not know an address is asked for it once a second, and when it
+ * has said so again and again, once a minute. Milliseconds until then; 0: now. */
 uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char *address,
                                  uint64_t now_msec);
 /* It has said so once more, or it does know it. */

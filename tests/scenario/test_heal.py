@@ -188,7 +188,7 @@ class Race(Healing):
             await resolve(peer, message)
         relay.relay._resolve = count
         listener = self.add(laptop.start_ctl("listen", "home"))
-        laptop.wait_line("asked again in a minute")
+        laptop.wait_line("asked again within a minute")
         self.assertEqual(len(asked), 8)
         # An application's call asks at once.
         with self.assertRaises(agentkit.Failed):
