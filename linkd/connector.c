@@ -447,21 +447,30 @@ static const char *late(const Attempt *a)
         return "timed out";
 }
 
+/* This relay is not asked now. */
+static void passed_over(Attempt *a)
+{
+        Connector *c = a->connector;
+        uint64_t wait = pace_unknown_delay_msec(c->agent->pace, a->url, c->address, now_msec(c));
+
+        c->absent = c->absent || wait;
+        fail(a, wait && wait <= PACE_UNKNOWN_STEP_MSEC
+                        ? "the host is not registered there"
+                        : "the host is not registered there, or the relay was asked too often: it "
+                          "is asked again within a minute");
+}
+
 static void on_timer(void *userdata)
 {
         Attempt *a = userdata;
         Connector *c = a->connector;
 
-        if (!a->ws && a->state == ATTEMPT_DIALING) {
-                c->absent = c->absent || pace_unknown_delay_msec(c->agent->pace, a->url, c->address,
-                                                                 now_msec(c));
-                fail(a, "the host is not registered there, or the relay was asked too often: it is "
-                        "asked again within a minute");
-        } else if (a->state == ATTEMPT_HANDSHAKE) {
+        if (!a->ws && a->state == ATTEMPT_DIALING)
+                passed_over(a);
+        else if (a->state == ATTEMPT_HANDSHAKE)
                 step(a, handshake_tick(c->handshake, now_msec(c)));
-        } else {
+        else
                 fail(a, late(a));
-        }
 }
 
 static void dial(Attempt *a)
