@@ -19,6 +19,13 @@ void buf_done_wipe(Buf *b)
         buf_done(b);
 }
 
+void buf_done_wipe_content(Buf *b)
+{
+        if (b->data)
+                explicit_bzero(b->data, b->len);
+        buf_done(b);
+}
+
 int buf_reserve(Buf *b, size_t n)
 {
         size_t cap = MAX(b->cap, (size_t)BUF_MIN_BYTES);

@@ -148,7 +148,7 @@ static void on_written(uv_write_t *req, int status)
         IpcConn *c = container_of(req, IpcConn, write_req);
 
         c->written += c->writing.len - c->writing_off;
-        buf_done_wipe(&c->writing);
+        buf_done_wipe_content(&c->writing);
         c->writing_off = 0;
         if (status < 0 || (c->closing && c->out.len == 0))
                 conn_close(c);
@@ -172,7 +172,7 @@ static void write_out(IpcConn *c)
         c->writing_off = (size_t)MAX(n, 0);
         c->out = (Buf){};
         if (c->writing_off == c->writing.len) {
-                buf_done_wipe(&c->writing);
+                buf_done_wipe_content(&c->writing);
                 c->writing_off = 0;
                 if (c->closing)
                         conn_close(c);

@@ -192,6 +192,9 @@ enum {
         WS_MASKS = 256, /* drawn at a time: a system call for each would cost as much as sealing */
         ANSWER_HEAD_MAX = 8 * 1024, /* bytes of the answer to an upgrade */
         CLOSE_ANSWER_MSEC = 2000,   /* for the other end's answer to our close frame */
+        MALLOC_KEEP_BYTES =
+                2 * 1024 * 1024, /* free memory that is kept: what two windows full of a busy
+                                    session take, and not so much that an idle agent is large */
         RECORD_MAX_BYTES = 64 * 1024,
         UNREADABLE_REPORT_MAX = 32, /* records named in `status`; the log has all */
 };
