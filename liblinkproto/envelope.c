@@ -133,6 +133,17 @@ void envelope_res_error(Buf *b, bool framed, JsonSlice id, const char *error, si
         end(b, framed, at);
 }
 
+void envelope_res_error_json(Buf *b, bool framed, JsonSlice id, JsonSlice error)
+{
+        size_t at = begin(b, framed, id.n + error.n);
+
+        buf_add_str(b, "{\"t\":\"res\",\"id\":");
+        buf_add(b, id.p, id.n);
+        buf_add_str(b, ",\"ok\":false,\"error\":");
+        buf_add(b, error.p, error.n);
+        end(b, framed, at);
+}
+
 void envelope_evt(Buf *b, bool framed, JsonSlice data, const uint8_t *payload, size_t payload_len)
 {
         size_t at = begin(b, framed, data.n + payload_len);

@@ -41,4 +41,7 @@ int envelope_decode(const uint8_t *plain, size_t len, Envelope *ret) _must_use_;
 void envelope_req(Buf *b, bool framed, uint64_t id, JsonSlice cmd);
 void envelope_res_ok(Buf *b, bool framed, JsonSlice id, JsonSlice data);
 void envelope_res_error(Buf *b, bool framed, JsonSlice id, const char *error, size_t error_len);
+/* The same with a JSON string that somebody else wrote: it goes out as it stands, so that lone
+ * surrogates and NULs in it arrive as they were sent. */
+void envelope_res_error_json(Buf *b, bool framed, JsonSlice id, JsonSlice error);
 void envelope_evt(Buf *b, bool framed, JsonSlice data, const uint8_t *payload, size_t payload_len);

@@ -3,14 +3,9 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
-#include <strings.h>
 
+#include "httptext.h"
 #include "wshandshake.h"
-
-typedef struct Text {
-        const char *p;
-        size_t n;
-} Text;
 
 static void make_key(const uint8_t nonce[WSCLIENT_NONCE_BYTES], char key[25])
 {
@@ -39,36 +34,8 @@ int wsclient_request(const char *path, const char *host, const uint8_t nonce[WSC
         return n < 0 || n >= WSCLIENT_REQUEST_MAX ? -ENOBUFS : n;
 }
 
-static Text trim(Text t)
-{
-        while (t.n && (t.p[0] == ' ' || t.p[0] == '\t'))
-                t = (Text){t.p + 1, t.n - 1};
-        while (t.n && (t.p[t.n - 1] == ' ' || t.p[t.n - 1] == '\t'))
-                t.n--;
-        return t;
-}
-
-static bool text_is(Text t, const char *s)
-{
-        return t.n == strlen(s) && strncasecmp(t.p, s, t.n) == 0;
-}
-
-static bool list_holds(Text list, const char *token)
-{
-        while (list.n) {
-                const char *comma = memchr(list.p, ',', list.n);
-                size_t n = comma ? (size_t)(comma - list.p) : list.n;
-
-                if (text_is(trim((Text){list.p, n}), token))
-                        return true;
-                n += comma != NULL;
-                list = (Text){list.p + n, list.n - n};
-        }
-        return false;
-}
-
 /* "HTTP/1.1 101 words". 0: no such line. */
-static unsigned status_of(Text line)
+static unsigned status_of(HttpText line)
 {
         static const char start[] = "HTTP/1.";
         const char *p = line.p;
@@ -88,26 +55,23 @@ typedef struct Fields {
 } Fields;
 
 /* false: not a header line. */
-static bool take_field(Fields *f, Text line, const char accept[29], WsResponse *r)
+static bool take_field(Fields *f, HttpText line, const char accept[29], WsResponse *r)
 {
-        const char *colon = memchr(line.p, ':', line.n);
-        Text name, value;
+        HttpText name, value;
 
-        if (!colon || colon == line.p)
+        if (!http_field_cut(line, &name, &value))
                 return false;
-        name = (Text){line.p, (size_t)(colon - line.p)};
-        value = trim((Text){colon + 1, line.n - name.n - 1});
-        if (text_is(name, "upgrade")) {
-                f->upgrade = text_is(value, "websocket");
-        } else if (text_is(name, "connection")) {
-                f->connection = f->connection || list_holds(value, "upgrade");
-        } else if (text_is(name, "sec-websocket-accept")) {
+        if (http_text_is(name, "upgrade")) {
+                f->upgrade = http_text_is(value, "websocket");
+        } else if (http_text_is(name, "connection")) {
+                f->connection = f->connection || http_list_holds(value, "upgrade");
+        } else if (http_text_is(name, "sec-websocket-accept")) {
                 f->n_accept++;
                 f->accept = value.n == 28 && memcmp(value.p, accept, 28) == 0;
-        } else if (text_is(name, "sec-websocket-extensions") ||
-                   text_is(name, "sec-websocket-protocol")) {
+        } else if (http_text_is(name, "sec-websocket-extensions") ||
+                   http_text_is(name, "sec-websocket-protocol")) {
                 f->unasked = true; /* we offer none */
-        } else if (text_is(name, "date") && value.n < sizeof(r->date)) {
+        } else if (http_text_is(name, "date") && value.n < sizeof(r->date)) {
                 memset(r->date, 0, sizeof(r->date));
                 memcpy(r->date, value.p, value.n);
         }
@@ -130,11 +94,11 @@ WsAnswer wsclient_read(const char *data, size_t len, const uint8_t nonce[WSCLIEN
                 return WSANSWER_BAD;
         r.head_len = (size_t)(end - data) + 4;
         eol = memmem(data, len, "\r\n", 2);
-        r.status = status_of((Text){data, (size_t)(eol - data)});
+        r.status = status_of((HttpText){data, (size_t)(eol - data)});
         while (r.status && eol != end) {
                 p = eol + 2;
                 eol = memmem(p, len - (size_t)(p - data), "\r\n", 2);
-                if (!take_field(&f, (Text){p, (size_t)(eol - p)}, accept, &r))
+                if (!take_field(&f, (HttpText){p, (size_t)(eol - p)}, accept, &r))
                         return WSANSWER_BAD;
         }
         if (!r.status || (r.status == 101 && (!f.upgrade || !f.connection || !f.accept ||

@@ -3,117 +3,69 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
-#include <strings.h>
 #include <time.h>
+
+#include "httptext.h"
 
 static const char upgrade_path[] = "/v1/link";
 static const char key_guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 section 1.3 */
 
-typedef struct Text {
-        const char *p;
-        size_t n;
-} Text;
-
-static bool text_is(Text t, const char *s)
-{
-        return t.n == strlen(s) && strncasecmp(t.p, s, t.n) == 0;
-}
-
-static Text trim(Text t)
-{
-        while (t.n && (t.p[0] == ' ' || t.p[0] == '\t'))
-                t = (Text){t.p + 1, t.n - 1};
-        while (t.n && (t.p[t.n - 1] == ' ' || t.p[t.n - 1] == '\t'))
-                t.n--;
-        return t;
-}
-
-/* Whether a comma-separated list holds a token, whatever its case. */
-static bool list_holds(Text list, const char *token)
-{
-        while (list.n) {
-                const char *comma = memchr(list.p, ',', list.n);
-                size_t n = comma ? (size_t)(comma - list.p) : list.n;
-
-                if (text_is(trim((Text){list.p, n}), token))
-                        return true;
-                n += comma != NULL;
-                list = (Text){list.p + n, list.n - n};
-        }
-        return false;
-}
-
-static bool is_token_char(char c)
-{
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
 /* The headers that matter. A repeated Host, Key or Version is a fault. */
 typedef struct Fields {
-        Text host, key, version, forwarded_for;
+        HttpText host, key, version, forwarded_for;
         bool upgrade, connection, repeated;
 } Fields;
 
-static void once(Fields *f, Text *to, Text value)
+static void once(Fields *f, HttpText *to, HttpText value)
 {
         f->repeated = f->repeated || to->p;
         *to = value;
 }
 
 /* "Name: value". false: not a header line. */
-static bool take_field(Fields *f, Text line)
+static bool take_field(Fields *f, HttpText line)
 {
-        const char *colon = memchr(line.p, ':', line.n);
-        Text name, value;
+        HttpText name, value;
 
-        if (!colon || colon == line.p)
+        if (!http_field_cut(line, &name, &value))
                 return false;
-        name = (Text){line.p, (size_t)(colon - line.p)};
-        value = trim((Text){colon + 1, line.n - name.n - 1});
-        for (size_t i = 0; i < name.n; i++)
-                if (!is_token_char(name.p[i]))
-                        return false;
-        for (size_t i = 0; i < value.n; i++)
-                if (((unsigned char)value.p[i] < 0x20 && value.p[i] != '\t') || value.p[i] == 0x7f)
-                        return false;
-        if (text_is(name, "host"))
+        if (http_text_is(name, "host"))
                 once(f, &f->host, value);
-        else if (text_is(name, "sec-websocket-key"))
+        else if (http_text_is(name, "sec-websocket-key"))
                 once(f, &f->key, value);
-        else if (text_is(name, "sec-websocket-version"))
+        else if (http_text_is(name, "sec-websocket-version"))
                 once(f, &f->version, value);
-        else if (text_is(name, "upgrade"))
-                f->upgrade = f->upgrade || list_holds(value, "websocket");
-        else if (text_is(name, "connection"))
-                f->connection = f->connection || list_holds(value, "upgrade");
-        else if (text_is(name, "x-forwarded-for") && !f->forwarded_for.p)
+        else if (http_text_is(name, "upgrade"))
+                f->upgrade = f->upgrade || http_list_holds(value, "websocket");
+        else if (http_text_is(name, "connection"))
+                f->connection = f->connection || http_list_holds(value, "upgrade");
+        else if (http_text_is(name, "x-forwarded-for") && !f->forwarded_for.p)
                 f->forwarded_for = value;
         return true;
 }
 
 /* Copies text that fits, else nothing. */
-static void copy_text(char *out, size_t size, Text t)
+static void copy_text(char *out, size_t size, HttpText t)
 {
         if (t.n && t.n < size)
                 memcpy(out, t.p, t.n); /* the rest is zero already */
 }
 
 typedef struct RequestLine {
-        Text method, path;
+        HttpText method, path;
         bool http11;
 } RequestLine;
 
 /* "GET /path?query HTTP/1.1". false: not such a line. */
-static bool take_request_line(Text line, RequestLine *ret)
+static bool take_request_line(HttpText line, RequestLine *ret)
 {
         const char *space = memchr(line.p, ' ', line.n), *end;
-        Text target;
+        HttpText target;
 
         if (!space || space == line.p)
                 return false;
         for (const char *c = line.p; c < space; c++)
-                if (!is_token_char(*c))
+                if (!http_is_token_char(*c))
                         return false;
         target.p = space + 1;
         end = memchr(target.p, ' ', line.n - (size_t)(target.p - line.p));
@@ -131,21 +83,21 @@ static bool take_request_line(Text line, RequestLine *ret)
         return target.n > 0;
 }
 
-static bool text_same(Text t, const char *s)
+static bool text_same(HttpText t, const char *s)
 {
         return t.n == strlen(s) && memcmp(t.p, s, t.n) == 0;
 }
 
 /* The first of a list of addresses. */
-static Text first_hop(Text list)
+static HttpText first_hop(HttpText list)
 {
         const char *comma = memchr(list.p, ',', list.n);
 
-        return trim((Text){list.p, comma ? (size_t)(comma - list.p) : list.n});
+        return http_text_trim((HttpText){list.p, comma ? (size_t)(comma - list.p) : list.n});
 }
 
 /* 16 bytes in base64: 22 characters and "==". */
-static bool key_is_valid(Text key)
+static bool key_is_valid(HttpText key)
 {
         if (key.n != 24 || memcmp(key.p + 22, "==", 2) != 0)
                 return false;
@@ -159,8 +111,8 @@ static bool key_is_valid(Text key)
 
 static bool upgrade_is_valid(const Fields *f)
 {
-        return f->connection && !f->repeated && key_is_valid(f->key) && text_is(f->version, "13") &&
-               f->host.n <= WSHANDSHAKE_HOST_MAX;
+        return f->connection && !f->repeated && key_is_valid(f->key) &&
+               http_text_is(f->version, "13") && f->host.n <= WSHANDSHAKE_HOST_MAX;
 }
 
 static void fill_request(const Fields *f, const RequestLine *line, size_t head_len, WsRequest *ret)
@@ -190,17 +142,17 @@ WsHeadResult wshandshake_read(const char *data, size_t len, WsRequest *ret)
         if (!end) {
                 /* What cannot become a request is not waited for. */
                 for (size_t i = 0; i < MIN(len, (size_t)3) && (i == 0 || data[i] != ' '); i++)
-                        if (!is_token_char(data[i]))
+                        if (!http_is_token_char(data[i]))
                                 return WSHEAD_BAD;
                 return WSHEAD_MORE;
         }
         eol = memmem(p, len, "\r\n", 2);
-        if (!take_request_line((Text){p, (size_t)(eol - p)}, &line))
+        if (!take_request_line((HttpText){p, (size_t)(eol - p)}, &line))
                 return WSHEAD_BAD;
         while (eol != end) {
                 p = eol + 2;
                 eol = memmem(p, len - (size_t)(p - data), "\r\n", 2);
-                if (!take_field(&f, (Text){p, (size_t)(eol - p)}))
+                if (!take_field(&f, (HttpText){p, (size_t)(eol - p)}))
                         return WSHEAD_BAD;
         }
         fill_request(&f, &line, (size_t)(end - data) + 4, &request);

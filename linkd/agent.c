@@ -273,6 +273,28 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Setting
         return 0;
 }
 
+/* Their names may be those of hosts and peers to come; a misspelt one protects nothing. */
+static void check_names(Agent *a)
+{
+        for (const AccessOf *of = a->settings->access.hosts; of; of = of->next)
+                if (!agent_find_host(a, of->name, strlen(of->name)))
+                        log_warning("access: there is no host %s", of->name);
+        for (const AccessOf *of = a->settings->access.peers; of; of = of->next)
+                if (!agent_find_peer(a, of->name, strlen(of->name)))
+                        log_warning("access: there is no peer %s", of->name);
+}
+
+void agent_settings_changed(Agent *a)
+{
+        pace_set_budget(a->pace, a->settings->relay_budget);
+        ws_loop_settings_changed(a->ws);
+        for (Host *h = a->hosts; h; h = h->next)
+                for (Uplink *u = h->uplinks; u; u = u->next)
+                        uplink_rearm(u);
+        check_names(a);
+        ipc_server_judge(a->ipc);
+}
+
 void agent_probe(Agent *a, bool changed)
 {
         for (Host *h = a->hosts; h; h = h->next)
@@ -285,6 +307,7 @@ int agent_start(Agent *a)
 {
         int r = netwatch_new(&a->watch, a);
 
+        check_names(a);
         if (r < 0)
                 log_warning("changes of the network are not watched: %s", strerror(-r));
         for (Host *h = a->hosts; h; h = h->next) {
@@ -300,6 +323,10 @@ void agent_stop(Agent *a)
 {
         if (a->last_seen_timer && timer_active(a->last_seen_timer))
                 write_last_seen(a);
+        /* Before their applications go: requests under way are asked again when the host is back,
+         * and not answered by an error. */
+        for (Host *h = a->hosts; h; h = h->next)
+                host_stop_sessions(h);
         a->ipc = ipc_server_free(a->ipc);
         while (a->peers) {
                 Peer *p = a->peers;

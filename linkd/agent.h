@@ -4,6 +4,7 @@
 #include <time.h>
 #include <uv.h>
 
+#include "log.h"
 #include "pace.h"
 #include "settings.h"
 #include "store.h"
@@ -43,6 +44,7 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
+        LogLimit relay_log; /* of what relays do to this machine as a client */
         Watcher *watchers;
         Usage *usages;  /* questions under way */
         Doctor *doctor; /* at work; NULL: none */
@@ -56,6 +58,9 @@ int agent_new(Agent **ret, uv_loop_t *loop, const char *state_dir, const Setting
  * n_unreadable and logged. Only for agent_stop and agent_free. */
 int agent_new_to_check(Agent **ret, uv_loop_t *loop, const char *state_dir,
                        char **ret_fault) _must_use_;
+/* What settings points at has other content now: it counts from here on. Connections and sessions
+ * that it does not forbid live on. */
+void agent_settings_changed(Agent *a);
 /* Starts the uplinks. */
 int agent_start(Agent *a) _must_use_;
 /* Ends everything; what is queued for the network may still leave. The loop then runs out by

@@ -30,7 +30,6 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
         Conduit *c = u->conduit;
         Incoming **at = find_incoming(c, number);
         _cleanup_(freep) Incoming *in = *at;
-        _cleanup_(freep) char *error = NULL;
         JsonSlice value = {.p = body.p, .n = body.n}, id;
         Buf plain = {};
         int r;
@@ -48,13 +47,10 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
                 conduit_credit(u, cost);
                 return 0;
         }
-        if (ok) {
+        if (ok)
                 envelope_res_ok(&plain, session_is_framed(c->session), id, value);
-        } else {
-                const char *text = json_str_dup(value, &error) == 0 ? error : "error";
-                /* a string with NUL, or no memory: the fact still arrives */
-                envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
-        }
+        else
+                envelope_res_error_json(&plain, session_is_framed(c->session), id, value);
         r = conduit_send_plain(c, &plain, u, NULL, 0, cost);
         if (r < 0)
                 conduit_credit(u, cost);

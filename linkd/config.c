@@ -2,10 +2,8 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <libconfig.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static const char system_file[] = "/etc/link/linkd.conf";
@@ -28,9 +26,9 @@ static const char help[] =
         "  --log-level LEVEL  error, warning, info (default) or debug\n"
         "  --version, --help\n"
         "\n"
-        "It runs in the foreground and logs to stderr. SIGTERM or SIGINT ends it, SIGHUP reads "
-        "the\n"
-        "configuration again: the log level changes at once, the rest at the next start.\n"
+        "It runs in the foreground and logs to stderr. SIGTERM or SIGINT ends it, SIGHUP takes a "
+        "new\n"
+        "configuration in force: all but state_dir and socket, and all or nothing.\n"
         "Exit status: 0 ended as asked, 1 it could not go on, 2 wrong usage.\n";
 
 typedef struct Options {
@@ -142,72 +140,8 @@ static char *user_socket(void)
         return user_path("HOME", NULL, ".local/state/linkd/linkd.sock");
 }
 
-static int take_setting(Config *c, const char *file, const config_setting_t *s)
-{
-        const char *name = config_setting_name(s), *value = config_setting_get_string(s);
-        unsigned line = config_setting_source_line(s);
-        char **to = strcmp(name, "state_dir") == 0 ? &c->state_dir
-                    : strcmp(name, "socket") == 0  ? &c->socket
-                                                   : NULL;
-        int r = settings_take(&c->settings, file, s);
-
-        if (r <= 0)
-                return r;
-        if (!to && strcmp(name, "log_level") != 0) {
-                fprintf(stderr, "linkd: %s:%u: unknown setting \"%s\"\n", file, line, name);
-                return -EINVAL;
-        }
-        if (!value || !value[0]) {
-                fprintf(stderr, "linkd: %s:%u: \"%s\" must be a string\n", file, line, name);
-                return -EINVAL;
-        }
-        if (to && value[0] != '/') {
-                fprintf(stderr, "linkd: %s:%u: %s \"%s\" must begin with /\n", file, line, name,
-                        value);
-                return -EINVAL;
-        }
-        if (to == &c->socket && strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
-                fprintf(stderr, "linkd: %s:%u: socket \"%s\" is too long for a Unix socket\n", file,
-                        line, value);
-                return -EINVAL;
-        }
-        if (!to) {
-                if (log_level_parse(value, &c->log_level) == 0)
-                        return 0;
-                fprintf(stderr,
-                        "linkd: %s:%u: log_level \"%s\" is none of error, warning, info, debug\n",
-                        file, line, value);
-                return -EINVAL;
-        }
-        free(*to);
-        *to = strdup(value);
-        return *to ? 0 : -ENOMEM;
-}
-
-static int read_file(Config *c, const char *file, bool must_exist)
-{
-        config_t cfg;
-        int r = 0;
-
-        if (!must_exist && access(file, F_OK) < 0 && errno == ENOENT)
-                return 0;
-        config_init(&cfg);
-        if (!config_read_file(&cfg, file)) {
-                if (config_error_type(&cfg) == CONFIG_ERR_FILE_IO)
-                        fprintf(stderr, "linkd: cannot read the configuration %s\n", file);
-                else
-                        fprintf(stderr, "linkd: %s:%d: %s\n", file, config_error_line(&cfg),
-                                config_error_text(&cfg));
-                r = -EINVAL;
-        }
-        const config_setting_t *root = r == 0 ? config_root_setting(&cfg) : NULL;
-        for (int i = 0; root && r == 0 && i < config_setting_length(root); i++)
-                r = take_setting(c, file, config_setting_get_elem(root, (unsigned)i));
-        config_destroy(&cfg);
-        return r;
-}
-
-static int set_path(char **to, const char *given, char *fallback, const char *what)
+static int set_path(char **to, const char *given, char *fallback, const char *what,
+                    char **ret_fault)
 {
         if (given) {
                 free(*to);
@@ -216,43 +150,54 @@ static int set_path(char **to, const char *given, char *fallback, const char *wh
                 *to = TAKE_PTR(fallback);
         }
         free(fallback);
-        if (*to)
-                return 0;
-        fprintf(stderr, "linkd: no %s: name one, or set HOME\n", what);
-        return -ENOENT;
+        return *to ? 0 : conf_fail(ret_fault, -ENOENT, "no %s: name one, or set HOME", what);
 }
 
-int config_load(Config *ret, int argc, char **argv)
+/* Where everything is that nobody has named. */
+static int set_paths(Settings *s, const Options *o, char **ret_fault)
 {
-        _cleanup_(config_done) Config c = {.log_level = LOG_LEVEL_INFO};
+        int r = set_path(&s->state_dir, o->state_dir,
+                         o->user ? user_path("XDG_STATE_HOME", ".local/state", "linkd")
+                                 : strdup("/var/lib/linkd"),
+                         "state directory (--state-dir)", ret_fault);
+
+        return r < 0 ? r
+                     : set_path(&s->socket, o->socket,
+                                o->user ? user_socket() : strdup("/run/linkd/linkd.sock"),
+                                "socket (--socket)", ret_fault);
+}
+
+static int read_file(Settings *s, const Options *o, char **ret_fault)
+{
+        _cleanup_(freep) char *standard =
+                o->user ? user_path("XDG_CONFIG_HOME", ".config", "link/linkd.conf")
+                        : strdup(system_file);
+        const char *file = o->config ? o->config : standard;
+
+        if (!file || (!o->config && access(file, F_OK) < 0 && errno == ENOENT))
+                return 0;
+        return settings_read(s, file, ret_fault);
+}
+
+int config_load(Config *ret, int argc, char **argv, char **ret_fault)
+{
+        _cleanup_(config_done) Config c = {};
         Options o = {};
         int r = parse_argv(&o, argc, argv);
 
         if (r != CONFIG_RUN)
                 return r;
-        r = settings_init(&c.settings);
+        r = settings_init(&c.settings, ret_fault);
+        if (r == 0)
+                r = read_file(&c.settings, &o, ret_fault);
         if (r < 0)
                 return r;
-        _cleanup_(freep) char *file =
-                o.user ? user_path("XDG_CONFIG_HOME", ".config", "link/linkd.conf")
-                       : strdup(system_file);
-        if (o.config || file)
-                r = read_file(&c, o.config ? o.config : file, o.config != NULL);
-        if (r < 0)
-                return r;
-        if (o.log_level && log_level_parse(o.log_level, &c.log_level) < 0) {
+        if (o.log_level && log_level_parse(o.log_level, &c.settings.log_level) < 0) {
                 fprintf(stderr, "linkd: --log-level %s is none of error, warning, info, debug\n",
                         o.log_level);
                 return CONFIG_USAGE;
         }
-        r = set_path(&c.state_dir, o.state_dir,
-                     o.user ? user_path("XDG_STATE_HOME", ".local/state", "linkd")
-                            : strdup("/var/lib/linkd"),
-                     "state directory (--state-dir)");
-        if (r == 0)
-                r = set_path(&c.socket, o.socket,
-                             o.user ? user_socket() : strdup("/run/linkd/linkd.sock"),
-                             "socket (--socket)");
+        r = set_paths(&c.settings, &o, ret_fault);
         if (r < 0)
                 return r;
         c.check_config = o.check_config;
@@ -264,7 +209,5 @@ int config_load(Config *ret, int argc, char **argv)
 
 void config_done(Config *c)
 {
-        free(c->state_dir);
-        free(c->socket);
         settings_done(&c->settings);
 }

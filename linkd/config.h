@@ -1,14 +1,11 @@
 /* What linkd is told: command line over configuration file over defaults. */
 #pragma once
 
-#include "log.h"
 #include "settings.h"
 
 typedef struct Config {
-        char *state_dir, *socket; /* owned */
-        LogLevel log_level;
+        Settings settings;              /* state_dir and socket are set */
         bool check_config, check_state; /* look and end */
-        Settings settings;
 } Config;
 
 typedef enum ConfigResult {
@@ -17,6 +14,6 @@ typedef enum ConfigResult {
         CONFIG_USAGE = 2, /* wrong usage, told on stderr */
 } ConfigResult;
 
-/* Reads argv and the file. A ConfigResult, or negative errno (told on stderr). */
-int config_load(Config *ret, int argc, char **argv) _must_use_;
+/* Reads argv and the file. A ConfigResult, or negative errno with *ret_fault in words (free()). */
+int config_load(Config *ret, int argc, char **argv, char **ret_fault) _must_use_;
 void config_done(Config *c);

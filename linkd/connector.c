@@ -218,7 +218,8 @@ static void connected(Attempt *a)
         }
         for (size_t i = 0; i < c->n_attempts; i++)
                 if (c->attempts[i].refused) {
-                        log_warning("%s forged a refusal of this host: it misbehaves",
+                        log_limited(&c->agent->relay_log, now_msec(c), LOG_LEVEL_WARNING,
+                                    "%s forged a refusal of this host: it misbehaves",
                                     c->attempts[i].url);
                         pace_suspect(c->agent->pace, c->attempts[i].url, now_msec(c));
                 }
@@ -451,13 +452,11 @@ static const char *late(const Attempt *a)
 static void passed_over(Attempt *a)
 {
         Connector *c = a->connector;
-        uint64_t wait = pace_unknown_delay_msec(c->agent->pace, a->url, c->address, now_msec(c));
 
-        c->absent = c->absent || wait;
-        fail(a, wait && wait <= PACE_UNKNOWN_STEP_MSEC
-                        ? "the host is not registered there"
-                        : "the host is not registered there, or the relay was asked too often: it "
-                          "is asked again within a minute");
+        c->absent = c->absent ||
+                    pace_unknown_delay_msec(c->agent->pace, a->url, c->address, now_msec(c));
+        fail(a, "the host is not registered there, or the relay was asked too often: it is asked "
+                "again in a minute");
 }
 
 static void on_timer(void *userdata)

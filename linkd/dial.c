@@ -41,12 +41,13 @@ struct Dial {
         uv_loop_t *loop;
         char host[256];
         uint16_t port;
+        Proxy *proxy;    /* a copy: the configuration may change meanwhile; NULL: none */
         Route routes[2]; /* through the proxy (not started if there is none), direct */
         Timer *direct_timer;
         DialFunc func;
         void *userdata;
         bool ended;
-        char why[160];
+        char why[240];
 };
 
 /* ---- the end ---- */
@@ -77,8 +78,10 @@ static int socket_free(DialSocket *s, bool keep)
 
 static void maybe_destroy(Dial *d)
 {
-        if (d->ended && !d->routes[0].resolving && !d->routes[1].resolving)
-                free(d);
+        if (!d->ended || d->routes[0].resolving || d->routes[1].resolving)
+                return;
+        d->proxy = proxy_free(d->proxy);
+        free(d);
 }
 
 Dial *dial_free(Dial *d)
@@ -113,13 +116,14 @@ static void finish(Dial *d, int fd)
 
 static void start_route(Route *r);
 
+/* What does not fit is cut. */
 static void note(Route *r, const char *what, const char *why)
 {
         if (r->proxy)
-                (void)snprintf(r->dial->why, sizeof(r->dial->why), "proxy %.60s: %s%s",
-                               r->proxy->host, what, why); /* cut is fine */
+                (void)snprintf(r->dial->why, sizeof(r->dial->why), "proxy %.60s: %.95s%.64s",
+                               r->proxy->host, what, why);
         else
-                (void)snprintf(r->dial->why, sizeof(r->dial->why), "%s%s", what, why);
+                (void)snprintf(r->dial->why, sizeof(r->dial->why), "%.95s%.64s", what, why);
         log_debug("dial %s: %s", r->dial->host, r->dial->why);
 }
 
@@ -444,13 +448,16 @@ int dial_start(Dial **ret, uv_loop_t *loop, const char *host, uint16_t port, con
         d->func = func;
         d->userdata = userdata;
         (void)snprintf(d->host, sizeof(d->host), "%s", host); /* fits: RelayUrl.host */
-        d->routes[0].proxy = proxy;
+        d->proxy = proxy_copy(proxy);
+        d->routes[0].proxy = d->proxy;
         for (size_t i = 0; i < ELEMENTSOF(d->routes); i++) {
                 d->routes[i].dial = d;
                 d->routes[i].timer = timer_new(loop, on_timer, &d->routes[i]);
         }
         d->direct_timer = timer_new(loop, on_direct_timer, d);
-        r = d->routes[0].timer && d->routes[1].timer && d->direct_timer ? 0 : -ENOMEM;
+        r = d->routes[0].timer && d->routes[1].timer && d->direct_timer && !d->proxy == !proxy
+                    ? 0
+                    : -ENOMEM;
         if (r == 0)
                 r = resolve(&d->routes[proxy ? 0 : 1]);
         if (r < 0) {

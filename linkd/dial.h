@@ -17,7 +17,7 @@ typedef struct Dial Dial;
  * not blocking, the receiver's; or -1, and why says what the last address or name did. */
 typedef void (*DialFunc)(void *userdata, int fd, const char *why);
 
-/* proxy: NULL for none; must stay. It goes on until it is freed or has failed: deadlines are the
+/* proxy: NULL for none; copied. It goes on until it is freed or has failed: deadlines are the
  * caller's. 0 or negative errno. */
 int dial_start(Dial **ret, uv_loop_t *loop, const char *host, uint16_t port, const Proxy *proxy,
                DialFunc func, void *userdata) _must_use_;

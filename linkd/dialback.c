@@ -25,7 +25,8 @@ struct Dialback {
         Handshake *handshake;
         Invitation *invitation; /* whose guess slot is taken; NULL: none */
         bool recovery;          /* a place of the recovery key is taken */
-        uint64_t guess_number;  /* of that slot: older ones are smaller */
+        uint64_t guess_number;  /* of that slot or place: older ones are smaller */
+        uint64_t begun_msec;    /* HANDSHAKE: since when, on the loop's clock */
         bool answered;          /* something was said to the client: in a pairing pB, for its F1 */
         uint8_t key_id[KEY_ID_BYTES];
 };
@@ -167,6 +168,35 @@ static bool take_guess(Dialback *d, Invitation *i)
         return true;
 }
 
+/* The attempt with the recovery key that has to go for another one: the oldest that has not sent
+ * its F1, else the oldest. It costs a stranger nothing to hold a place, and who has the key needs
+ * it for one round trip alone. */
+static Dialback *recovery_to_end(const Host *h)
+{
+        Dialback *found = NULL;
+
+        for (Uplink *u = h->uplinks; u; u = u->next)
+                for (Dialback *d = u->dialbacks; d; d = d->next)
+                        if (d->recovery && (!found || d->answered < found->answered ||
+                                            (d->answered == found->answered &&
+                                             d->guess_number < found->guess_number)))
+                                found = d;
+        return found;
+}
+
+/* Takes a place for d; false: recovery is disabled. */
+static bool take_recovery(Dialback *d)
+{
+        Host *h = d->uplink->host;
+        Dialback *other = host_recovery_is_full(h) ? recovery_to_end(h) : NULL;
+
+        if (other)
+                drop(other, "recovery: gives its place to a newer attempt");
+        d->recovery = host_reserve_recovery(h);
+        d->guess_number = ++h->last_recovery_number;
+        return d->recovery;
+}
+
 /* The header is known: finds the code or the device it names. */
 static int give_secret(Dialback *d)
 {
@@ -186,12 +216,10 @@ static int give_secret(Dialback *d)
                 return handshake_host_give_password(d->handshake, i->code->data, i->code->len, now);
         }
         case HEADER_RECOVER:
-                d->recovery = host_reserve_recovery(h);
-                if (d->recovery)
+                if (take_recovery(d))
                         return handshake_host_give_password(d->handshake, h->recovery_key->data,
                                                             h->recovery_key->len, now);
-                drop(d, h->recovery_key ? "recovery: too many attempts at a time"
-                                        : "recovery is not enabled");
+                drop(d, "recovery is not enabled");
                 return -ECANCELED;
         case HEADER_RECONNECT:
                 memcpy(d->key_id, header->key_id, KEY_ID_BYTES);
@@ -217,9 +245,10 @@ static int store_device(Dialback *d)
         int r = host_add_device(h, c, i);
 
         if (r < 0) {
-                log_error("host %s: a pairing failed, the device could not be stored in %s: %s",
-                          h->name, store_dir(h->agent->store),
-                          r == -EUSERS ? "too many devices" : strerror(-r));
+                log_limited(&d->uplink->link_log, uv_now(h->agent->loop), LOG_LEVEL_ERROR,
+                            "host %s: a pairing failed, the device could not be stored in %s: %s",
+                            h->name, store_dir(h->agent->store),
+                            r == -EUSERS ? "too many devices" : strerror(-r));
                 drop(d, "pairing: not stored, the guess is given back");
                 return -ECANCELED;
         }
@@ -250,7 +279,8 @@ static int finish(Dialback *d)
         ws = TAKE_PTR(d->ws);
         r = host_add_session(h, device, ws, keys, paired);
         if (r < 0)
-                log_warning("host %s: a session was dropped: %s", h->name, strerror(-r));
+                log_limited(&h->stranger_log, uv_now(h->agent->loop), LOG_LEVEL_WARNING,
+                            "host %s: a session was dropped: %s", h->name, strerror(-r));
         dialback_free(d);
         return -ECANCELED;
 }
@@ -338,6 +368,9 @@ static void begin_handshake(Dialback *d)
         int r;
 
         set_state(d, DIALBACK_HANDSHAKE);
+        d->begun_msec = uv_now(h->agent->loop);
+        if (d->uplink->waiting) /* it can become one that gives way */
+                timer_start(d->uplink->waiting_timer, 0);
         ws_set_message_max(d->ws, HANDSHAKE_MESSAGE_MAX); /* the session raises it */
         randombytes_buf(random, sizeof(random));
         do { /* a key id whose text does not begin with '-', which would look like an option */
@@ -418,6 +451,44 @@ static int start(Uplink *u, const char *link_id)
 
 /* ---- waiting for a slot ---- */
 
+/* The slot whose client has been silent for the longest, since DIALBACK_SILENT_MSEC at least: it
+ * costs nothing to hold one so. NULL: none. *ret_due_msec: when there will be one; UINT64_MAX:
+ * never. */
+static Dialback *silent_dialback(const Uplink *u, uint64_t now, uint64_t *ret_due_msec)
+{
+        Dialback *oldest = NULL;
+
+        for (Dialback *d = u->dialbacks; d; d = d->next)
+                if (d->state == DIALBACK_HANDSHAKE && !d->answered &&
+                    (!oldest || d->begun_msec <= oldest->begun_msec))
+                        oldest = d;
+        *ret_due_msec = oldest ? oldest->begun_msec + DIALBACK_SILENT_MSEC : UINT64_MAX;
+        return now >= *ret_due_msec ? oldest : NULL;
+}
+
+/* Whether there is a slot; a silent client gives its own. */
+static bool find_slot(Uplink *u, uint64_t now)
+{
+        uint64_t due;
+        Dialback *silent = u->n_dialbacks >= DIALBACKS_MAX ? silent_dialback(u, now, &due) : NULL;
+
+        if (silent)
+                drop(silent, "gives its slot to a link that waits, since its client said nothing");
+        return u->n_dialbacks < DIALBACKS_MAX;
+}
+
+/* Until the first has waited for too long, or a slot can be taken. */
+static void arm_waiting_timer(Uplink *u)
+{
+        uint64_t now = uv_now(u->host->agent->loop), due;
+
+        if (!u->waiting)
+                return;
+        (void)silent_dialback(u, now, &due);
+        due = MIN(due, u->waiting->deadline_msec);
+        timer_start(u->waiting_timer, due > now ? due - now : 0);
+}
+
 static int wait_for_slot(Uplink *u, const char *link_id)
 {
         WaitingLink *w;
@@ -433,31 +504,32 @@ static int wait_for_slot(Uplink *u, const char *link_id)
         u->waiting_end = &w->next;
         u->n_waiting++;
         if (!timer_active(u->waiting_timer))
-                timer_start(u->waiting_timer, DIALBACK_WAIT_MSEC);
+                arm_waiting_timer(u);
         log_debug("uplink %s: link %s waits for a slot", u->url, link_id);
         return 0;
 }
 
-/* Slots are free, or the first has waited for too long. */
+/* Slots are free or can be taken, or the first has waited for too long. */
 void dialback_on_waiting_timer(void *userdata)
 {
         Uplink *u = userdata;
         uint64_t now = uv_now(u->host->agent->loop);
         unsigned n_dropped = 0;
 
-        while (u->waiting && (u->n_dialbacks < DIALBACKS_MAX || u->waiting->deadline_msec <= now)) {
+        while (u->waiting && (u->waiting->deadline_msec <= now || find_slot(u, now))) {
                 _cleanup_(freep) WaitingLink *w = take_waiting(u);
                 int r = w->deadline_msec <= now ? -ETIMEDOUT : start(u, w->link_id);
 
                 n_dropped += r == -ETIMEDOUT;
                 if (r < 0 && r != -ETIMEDOUT)
-                        log_warning("uplink %s: a link was dropped: %s", u->url, strerror(-r));
+                        log_limited(&u->link_log, now, LOG_LEVEL_WARNING,
+                                    "uplink %s: a link was dropped: %s", u->url, strerror(-r));
         }
         if (n_dropped)
-                log_warning("uplink %s: %u links were dropped: no slot was free in %u s", u->url,
+                log_limited(&u->link_log, now, LOG_LEVEL_WARNING,
+                            "uplink %s: %u links were dropped: no slot was free in %u s", u->url,
                             n_dropped, DIALBACK_WAIT_MSEC / 1000);
-        if (u->waiting)
-                timer_start(u->waiting_timer, u->waiting->deadline_msec - now);
+        arm_waiting_timer(u);
 }
 
 void dialback_drop_waiting(Uplink *u)

@@ -121,13 +121,14 @@ int host_create(Host **ret, Agent *a, const char *name)
 static int load_uplinks(Host *h, JsonSlice list)
 {
         Uplink **at = &h->uplinks;
+        unsigned n = 0;
         JsonSlice url;
 
         if (!json_is_array(list))
                 return -EBADMSG;
         while (json_array_next(&list, &url)) {
                 _cleanup_(freep) char *text = NULL;
-                int r = json_str_dup(url, &text);
+                int r = n++ < UPLINKS_MAX ? json_str_dup(url, &text) : -EINVAL;
                 if (r == 0)
                         r = uplink_new(at, h, text);
                 if (r < 0)
@@ -192,13 +193,18 @@ int host_load(Host **ret, Agent *a, const RecordId *id, const Secret *text)
         return 0;
 }
 
+void host_stop_sessions(Host *h)
+{
+        while (h->sessions || h->unproven)
+                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
+                                 "the agent is stopping");
+}
+
 Host *host_free(Host *h)
 {
         if (!h)
                 return NULL;
-        while (h->sessions || h->unproven)
-                host_end_session(h->sessions ? h->sessions : h->unproven, "closed",
-                                 "the agent is stopping");
+        host_stop_sessions(h);
         while (h->servers)
                 host_unserve(h->servers);
         while (h->invitations)
@@ -386,7 +392,9 @@ static void on_session_ended(void *userdata, const char *word, const char *reaso
 {
         HostSession *s = userdata;
 
-        log_info("host %s: session %u ended: %s", s->host->name, (unsigned)s->number, reason);
+        log_limited(s->proven ? &s->host->session_log : &s->host->stranger_log,
+                    uv_now(s->host->agent->loop), LOG_LEVEL_INFO, "host %s: session %u ended: %s",
+                    s->host->name, (unsigned)s->number, reason);
         if (s->proven)
                 touch(s->host, s->key_id);
         host_end_session(s, word, reason);
@@ -418,8 +426,9 @@ static void announce(HostSession *s)
 
         touch(h, s->key_id);
         watch_tell_host_session(s, "opened", NULL, NULL);
-        log_info("host %s: session %u with device %s", h->name, (unsigned)s->number,
-                 d ? d->label : "?");
+        log_limited(&h->session_log, uv_now(h->agent->loop), LOG_LEVEL_INFO,
+                    "host %s: session %u with device %s", h->name, (unsigned)s->number,
+                    d ? d->label : "?");
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
         if (d && d->expires_at)

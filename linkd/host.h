@@ -6,6 +6,7 @@
 #include "conduit.h"
 #include "invitation.h"
 #include "liblinkproto/regauth.h"
+#include "log.h"
 #include "uplink.h"
 
 typedef struct Device Device;
@@ -81,9 +82,13 @@ struct Host {
         HostSession *unproven; /* the newest first; nobody is told of them */
         unsigned n_unproven;
         uint64_t last_session_number;
+        /* Of sessions that began and ended: devices' own, and those that nobody has proved to be
+         * one's, which are not to hide the others. */
+        LogLimit session_log, stranger_log;
         HostServer *servers;
         Secret *recovery_key; /* NULL: recovery is disabled */
         unsigned recoveries_in_flight;
+        uint64_t last_recovery_number;
         Timer *expiry_timer; /* runs while a device that expires has a session */
 };
 
@@ -105,6 +110,8 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_us
 /* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
 int host_enable_recovery(Host *h) _must_use_;
 int host_disable_recovery(Host *h) _must_use_;
+/* Whether as many attempts with it run as may at a time. */
+bool host_recovery_is_full(const Host *h);
 /* A place for an attempt with it: false if it is disabled, or too many run. */
 bool host_reserve_recovery(Host *h);
 void host_refund_recovery(Host *h);
@@ -135,6 +142,9 @@ void host_check_expiry(Host *h);
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
 /* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */
 void host_end_session(HostSession *s, const char *word, const char *message);
+/* Ends all sessions, since the agent stops. What applications have not answered stays unanswered.
+ */
+void host_stop_sessions(Host *h);
 /* Ends all sessions of a device at once; what is queued for it is dropped. How many there were. */
 unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
                                   const char *message);

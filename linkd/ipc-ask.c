@@ -1,6 +1,7 @@
 /* ASK: one request to a peer over the connection that a user shares for these. */
 #include <errno.h>
 
+#include "ipc-access.h"
 #include "ipc-session-internal.h"
 #include "limits.h"
 
@@ -9,6 +10,7 @@ struct IpcAsk {
         ConduitUser user;
         IpcAsk *next;
         IpcConn *conn;
+        const Peer *peer; /* outlives it: a peer that goes fails it */
         uint32_t request;
         size_t bytes;
 };
@@ -65,7 +67,7 @@ static int ask_start(IpcConn *c, Peer *p, const IpcMessage *m)
 {
         Conduit *conduit;
         IpcAsk *k;
-        int r = peer_ask_conduit(p, c->uid, &conduit);
+        int r = peer_ask_conduit(p, c->caller.uid, &conduit);
 
         if (r < 0)
                 return r;
@@ -74,6 +76,7 @@ static int ask_start(IpcConn *c, Peer *p, const IpcMessage *m)
                 return -ENOMEM;
         k->user.ops = &ask_ops;
         k->conn = c;
+        k->peer = p;
         k->request = m->request;
         k->bytes = m->frame_len;
         k->next = c->asks;
@@ -91,23 +94,23 @@ static int ask_start(IpcConn *c, Peer *p, const IpcMessage *m)
 void ipc_session_on_ask(IpcConn *c, const IpcMessage *m)
 {
         Peer *p = agent_find_peer(c->agent, m->name.p, m->name.n);
-        const char *word = NULL, *message = NULL;
         int r;
 
         if (!ipc_session_json_is_valid(c, m->json))
                 return;
         if (!(c->access & ACCESS_USE))
-                word = "forbidden", message = "this user may not use peers";
-        else if (p && c->n_requests >= IPC_REQUESTS_MAX)
-                word = "tooMany", message = "too many unanswered requests";
-        else if (p && (r = ask_start(c, p, m)) < 0)
-                word = r == -EUSERS ? "tooMany" : "internal",
-                message =
-                        r == -EUSERS ? "too many other users are calling this peer" : strerror(-r);
-        if (!word && !p)
+                ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not use peers");
+        else if (!p)
                 ipc_conn_send_unknown(c, m->request, "noSuchPeer", "peer", m->name, "peers");
-        else if (word)
-                ipc_conn_send_error(c, 0, m->request, word, message);
+        else if (!ipc_access_may_use(c, p->name))
+                ipc_session_send_forbidden(c, m->request, "use peer", p->name);
+        else if (c->n_requests >= IPC_REQUESTS_MAX)
+                ipc_conn_send_error(c, 0, m->request, "tooMany", "too many unanswered requests");
+        else if ((r = ask_start(c, p, m)) == -EUSERS)
+                ipc_conn_send_error(c, 0, m->request, "tooMany",
+                                    "too many other users are calling this peer");
+        else if (r < 0)
+                ipc_conn_send_error(c, 0, m->request, "internal", strerror(-r));
 }
 
 void ipc_ask_cancel(IpcConn *c, uint32_t request)
@@ -117,6 +120,19 @@ void ipc_ask_cancel(IpcConn *c, uint32_t request)
                         ask_end(k);
                         return;
                 }
+}
+
+void ipc_ask_end_forbidden(IpcConn *c)
+{
+        IpcAsk *next;
+
+        for (IpcAsk *k = c->asks; k; k = next) {
+                next = k->next; /* k alone ends */
+                if (ipc_access_may_use(c, k->peer->name))
+                        continue;
+                ipc_conn_send_error(c, 0, k->request, "forbidden", IPC_NO_MORE);
+                ask_end(k);
+        }
 }
 
 void ipc_ask_drop_all(IpcConn *c)

@@ -26,7 +26,7 @@ void call_fail_errno(Call *call, int r);
 
 /* A member of the parameters; p NULL: absent or null. */
 JsonSlice call_param(const Call *call, const char *name);
-/* A string member. 1: *ret is set (free()); 0: absent; -EINVAL: answered. */
+/* A string member. 1: *ret is set (free()); 0: absent; negative errno: answered. */
 int call_param_str(Call *call, const char *name, size_t max, char **ret) _must_use_;
 /* 0, absent is false; -EINVAL: answered. */
 int call_param_bool(Call *call, const char *name, bool *ret) _must_use_;

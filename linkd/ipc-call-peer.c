@@ -5,6 +5,7 @@
 #include "ipc-call.h"
 #include "liblinkproto/b64u.h"
 #include "limits.h"
+#include "log.h"
 #include "pairing.h"
 #include "peer.h"
 
@@ -234,6 +235,7 @@ void call_peer_remove(Call *call)
 void call_peer_rename(Call *call)
 {
         _cleanup_(freep) char *to = NULL;
+        bool listed;
         Peer *p = param_peer(call);
         int r;
 
@@ -247,11 +249,17 @@ void call_peer_rename(Call *call)
                 call_fail_f(call, "exists", "there is a peer %s already", to);
                 return;
         }
+        listed = access_find(call->agent->settings->access.peers, p->name);
         r = peer_rename(p, to);
-        if (r < 0)
+        if (r < 0) {
                 call_fail_errno(call, r);
-        else
-                buf_json_member_str(&call->result, "name", p->name);
+                return;
+        }
+        if (listed)
+                log_warning("peer %s: no longer has the access list of its old name in linkd.conf",
+                            p->name);
+        ipc_server_judge(call->agent->ipc);
+        buf_json_member_str(&call->result, "name", p->name);
 }
 
 void call_peer_export(Call *call)
@@ -312,6 +320,19 @@ void call_peer_import(Call *call)
         for (size_t i = 0; i < n; i++)
                 free(urls[i]);
         secret_object_free(c);
+}
+
+void ipc_call_end_pairings(IpcConn *c, const char *word, const char *message)
+{
+        while (c->pairings) {
+                IpcPairing *op = c->pairings;
+
+                c->pairings = op->next;
+                c->n_requests--;
+                ipc_conn_send_error(c, 0, op->request, word, message);
+                pairing_free(op->pairing);
+                free(op);
+        }
 }
 
 void ipc_call_drop_all(IpcConn *c)

@@ -59,13 +59,23 @@ JsonSlice call_param(const Call *call, const char *name)
 
 int call_param_str(Call *call, const char *name, size_t max, char **ret)
 {
+        _cleanup_(call_wipe_strp) char *value =
+                NULL; /* one that is too long may be a secret, too */
         JsonSlice v = call_param(call, name);
         char text[128];
+        int r;
 
         if (!v.p)
                 return 0;
-        if (json_str_dup(v, ret) == 0 && strlen(*ret) <= max)
+        r = json_str_dup(v, &value);
+        if (r == -ENOMEM) {
+                call_fail_errno(call, r);
+                return r;
+        }
+        if (r == 0 && strlen(value) <= max) {
+                *ret = TAKE_PTR(value);
                 return 1;
+        }
         (void)snprintf(text, sizeof(text), "`%s` must be a string of at most %zu bytes", name, max);
         call_fail(call, "badRequest", text);
         return -EINVAL;

@@ -5,5 +5,7 @@
 #include "ipc-server.h"
 
 void ipc_call_dispatch(IpcConn *c, const IpcMessage *m);
+/* Answers the pairings under way by that error, and gives them up. */
+void ipc_call_end_pairings(IpcConn *c, const char *word, const char *message);
 /* The connection ends: pairings it started are given up. */
 void ipc_call_drop_all(IpcConn *c);

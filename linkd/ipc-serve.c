@@ -1,6 +1,7 @@
 /* SERVE: an application that answers for a host, and the sessions of devices it is told of. */
 #include <errno.h>
 
+#include "ipc-access.h"
 #include "ipc-session-internal.h"
 #include "log.h"
 
@@ -30,7 +31,8 @@ static void on_host_session(HostServer *server, HostSession *h)
         Buf info = {};
 
         if (!s) {
-                log_error("a session could not be told to its application");
+                ipc_conn_log(serve->conn, LOG_LEVEL_ERROR,
+                             "a session could not be told to its application");
                 return; /* its requests get "no request handler" */
         }
         s->host_session = h;
@@ -99,20 +101,26 @@ static void serve_end(IpcServe *serve)
         free(serve);
 }
 
-static void on_host_removed(HostServer *server)
+/* The application did not ask for it. */
+static void serve_take_away(IpcServe *serve, const char *word, const char *message)
 {
-        IpcServe *serve = container_of(server, IpcServe, server);
         Buf info = {};
 
         buf_add_str(&info, "{");
-        buf_json_member_str(&info, "host", server->host->name);
-        buf_json_member_str(&info, "word", "noSuchHost");
-        buf_json_member_str(&info, "message", "the host was removed");
+        buf_json_member_str(&info, "host", serve->server.host->name);
+        buf_json_member_str(&info, "word", word);
+        buf_json_member_str(&info, "message", message);
         buf_add_str(&info, "}");
         if (buf_ok(&info) == 0)
                 ipc_conn_notify(serve->conn, "unserved", &info);
         buf_done(&info);
         serve_end(serve);
+}
+
+static void on_host_removed(HostServer *server)
+{
+        serve_take_away(container_of(server, IpcServe, server), "noSuchHost",
+                        "the host was removed");
 }
 
 static const HostServerOps server_ops = {
@@ -190,6 +198,8 @@ void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
                 ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not serve hosts");
         } else if (!h) {
                 ipc_conn_send_unknown(c, m->request, "noSuchHost", "host", m->name, "host list");
+        } else if (m->roles && !ipc_access_may_serve(c, h->name)) {
+                ipc_session_send_forbidden(c, m->request, "serve host", h->name);
         } else if (!m->roles) {
                 if (old)
                         serve_end(old);
@@ -203,6 +213,17 @@ void ipc_session_on_serve(IpcConn *c, const IpcMessage *m)
                         send_busy(c, h, m);
                 else
                         ipc_conn_send_error(c, 0, m->request, "internal", strerror(-r));
+        }
+}
+
+void ipc_serve_end_forbidden(IpcConn *c)
+{
+        IpcServe *next;
+
+        for (IpcServe *serve = c->serves; serve; serve = next) {
+                next = serve->next; /* this one alone ends */
+                if (!ipc_access_may_serve(c, serve->server.host->name))
+                        serve_take_away(serve, "forbidden", IPC_NO_MORE);
         }
 }
 

@@ -6,6 +6,7 @@
 #include "agent.h"
 #include "liblinkproto/ipcmsg.h"
 #include "pairing.h"
+#include "log.h"
 #include "policy.h"
 #include "watch.h"
 
@@ -16,14 +17,17 @@ typedef struct IpcAsk IpcAsk;
 typedef struct IpcPairing IpcPairing;
 typedef struct IpcOp IpcOp;
 
+/* Why something ends that the policy allowed once. */
+#define IPC_NO_MORE "the configuration does not let this user do that any more"
+
 /* One application. */
 struct IpcConn {
         IpcConn *next;
         IpcServer *server;
         Agent *agent;
         uv_pipe_t pipe;
-        unsigned access; /* Access bits */
-        uid_t uid;
+        Caller caller;
+        unsigned access; /* Access bits, of anything at all: ipc-access.h */
         bool hello_done, closing, reading;
         bool starved; /* a large frame waits until others have ended: see IPC_IN_UID_BYTES_MAX */
         uint32_t frame_max; /* largest length that the application takes */
@@ -50,10 +54,18 @@ struct IpcConn {
         Watcher watcher; /* topics 0: has not subscribed */
 };
 
-/* Listens at path; a stale socket there is replaced, one that answers is not. 0, or negative errno
- * with *ret_fault in words (free()). */
+/* Listens at path, with the group of the agent's settings; a stale socket there is replaced, one
+ * that answers is not. 0, or negative errno with *ret_fault in words (free()). */
 int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault) _must_use_;
 IpcServer *ipc_server_free(IpcServer *s);
+/* Gives the socket the group of other settings. 0, or negative errno with *ret_fault in words, and
+ * it has the old one. */
+int ipc_server_set_group(IpcServer *s, const Settings *settings, char **ret_fault) _must_use_;
+/* Who may do what has changed: judges every connection anew. Not from inside a session's callback.
+ */
+void ipc_server_judge(IpcServer *s);
+/* The group of the socket's file. */
+gid_t ipc_server_group(const IpcServer *s);
 
 /* Queues a frame. What cannot be queued ends the connection, so there is nothing to look at. Never
  * calls back. */
@@ -66,6 +78,11 @@ void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const c
                          const char *message);
 /* A fault of the whole connection: tells it, then closes. */
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message);
+/* For the log, bounded for all connections together: devices and applications can cause these lines
+ * without end. */
+#define ipc_conn_log(c, level, ...)                                                                \
+        log_limited(ipc_server_log((c)->server), uv_now((c)->agent->loop), (level), __VA_ARGS__)
+LogLimit *ipc_server_log(IpcServer *s);
 /* Queues NOTIFY. */
 void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json);
 /* Whether a frame with a body of so many bytes is not too large for the application. */

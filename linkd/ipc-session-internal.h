@@ -38,5 +38,9 @@ bool ipc_session_window_is_valid(IpcConn *c, uint32_t window);
 uint64_t ipc_session_timeout_msec(uint32_t timeout_msec);
 
 void ipc_ask_cancel(IpcConn *c, uint32_t request);
+void ipc_ask_end_forbidden(IpcConn *c);
 void ipc_ask_drop_all(IpcConn *c);
+void ipc_serve_end_forbidden(IpcConn *c);
 void ipc_serve_drop_all(IpcConn *c);
+/* Answers that a user may not have what is named; what as in "use peer". */
+void ipc_session_send_forbidden(IpcConn *c, uint32_t request, const char *what, const char *name);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "hoard.h"
+#include "ipc-access.h"
 #include "ipc-session-internal.h"
 #include "limits.h"
 #include "log.h"
@@ -57,7 +58,8 @@ static void deliver(IpcSession *s, IpcMessage *m)
         h = calloc(1, sizeof(*h));
         if (!h || ipcmsg_encode(&h->frame, m) < 0) {
                 free(h);
-                log_error("out of memory: a message for an application is lost");
+                ipc_conn_log(s->conn, LOG_LEVEL_ERROR,
+                             "out of memory: a message for an application is lost");
                 return;
         }
         *s->held_end = h;
@@ -154,7 +156,8 @@ static void on_cancel(ConduitUser *u, uint32_t number)
 static void on_event(ConduitUser *u, JsonSlice data, const uint8_t *payload, size_t len)
 {
         if (!ipc_conn_takes(session_of_user(u)->conn, 4 + data.n + len)) {
-                log_warning("an event is larger than its application takes: dropped");
+                ipc_conn_log(session_of_user(u)->conn, LOG_LEVEL_WARNING,
+                             "an event is larger than its application takes: dropped");
                 return;
         }
         deliver(session_of_user(u), &(IpcMessage){.type = IPC_EVENT,
@@ -274,8 +277,9 @@ static void on_stall(void *userdata)
                 watch_stall(s); /* slow, but it reads */
                 return;
         }
-        log_warning("an application (uid %u) did not read for %u s: its session ends", s->conn->uid,
-                    APP_STALL_MSEC / 1000);
+        ipc_conn_log(s->conn, LOG_LEVEL_WARNING,
+                     "an application (uid %u) did not read for %u s: its session ends",
+                     s->conn->caller.uid, APP_STALL_MSEC / 1000);
         if (h)
                 host_end_session(h, "timeout", "the application did not read in time");
         else
@@ -349,7 +353,7 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
         if (!s)
                 return -ENOMEM;
         s->user.roles = IPC_ROLE_REQUESTS | IPC_ROLE_EVENTS;
-        r = peerlink_new(&s->link, p, c->uid, on_link_state, s);
+        r = peerlink_new(&s->link, p, c->caller.uid, on_link_state, s);
         buf_add_str(&info, "{");
         buf_json_member_str(&info, "peer", p->name);
         buf_json_member_str(&info, "address", p->credential->address);
@@ -371,6 +375,15 @@ static int open_link(IpcConn *c, Peer *p, const IpcMessage *m)
         return r;
 }
 
+void ipc_session_send_forbidden(IpcConn *c, uint32_t request, const char *what, const char *name)
+{
+        char text[128 + NAME_MAX_BYTES];
+
+        (void)snprintf(text, sizeof(text), "this user may not %s %s: see `access` in linkd.conf",
+                       what, name); /* fits */
+        ipc_conn_send_error(c, 0, request, "forbidden", text);
+}
+
 void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
 {
         Peer *p = agent_find_peer(c->agent, m->name.p, m->name.n);
@@ -382,10 +395,12 @@ void ipc_session_on_connect(IpcConn *c, const IpcMessage *m)
                 ipc_conn_send_error(c, 0, m->request, "forbidden", "this user may not use peers");
         else if (!p)
                 ipc_conn_send_unknown(c, m->request, "noSuchPeer", "peer", m->name, "peers");
+        else if (!ipc_access_may_use(c, p->name))
+                ipc_session_send_forbidden(c, m->request, "use peer", p->name);
         else if (c->n_opened >= IPC_SESSIONS_MAX)
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "this connection has too many sessions");
-        else if (!peer_has_place(p, c->uid, c->access & ACCESS_ADMINISTER))
+        else if (!peer_has_place(p, c->caller.uid, caller_is_owner(&c->caller)))
                 ipc_conn_send_error(c, 0, m->request, "tooMany",
                                     "there are too many sessions with this peer, or this user has "
                                     "its share of them");
@@ -482,7 +497,8 @@ static void on_app_response(IpcSession *s, const IpcMessage *m)
         r = conduit_respond(&s->user, m->request, m->flags & IPC_FLAG_OK,
                             (IpcStr){.p = v.p, .n = v.n}, m->frame_len);
         if (r < 0)
-                log_error("an answer could not be sent: %s", strerror(-r));
+                ipc_conn_log(s->conn, LOG_LEVEL_ERROR, "an answer could not be sent: %s",
+                             strerror(-r));
 }
 
 void ipc_session_on_data(IpcConn *c, const IpcMessage *m)
@@ -542,6 +558,19 @@ void ipc_session_resume_all(IpcConn *c)
 {
         for (IpcSession *s = c->sessions; s; s = s->next)
                 release_held(s);
+}
+
+void ipc_session_end_forbidden(IpcConn *c)
+{
+        IpcSession *next;
+
+        ipc_serve_end_forbidden(c);
+        ipc_ask_end_forbidden(c);
+        for (IpcSession *s = c->sessions; s; s = next) {
+                next = s->next; /* s alone ends */
+                if (s->link && !ipc_access_may_use(c, s->link->peer->name))
+                        ipc_session_end(s, "forbidden", IPC_NO_MORE);
+        }
 }
 
 void ipc_session_drop_all(IpcConn *c)

@@ -15,5 +15,7 @@ void ipc_session_on_ask(IpcConn *c, const IpcMessage *m);
 
 /* The connection's output has drained: sessions that waited go on. */
 void ipc_session_resume_all(IpcConn *c);
+/* What the policy does not allow any more ends: sessions with peers, asks, servings. */
+void ipc_session_end_forbidden(IpcConn *c);
 /* The connection ends: so do its sessions, asks and servings. */
 void ipc_session_drop_all(IpcConn *c);

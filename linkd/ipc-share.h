@@ -9,3 +9,6 @@ bool ipc_share_has_place(const IpcConn *conns, unsigned n, const IpcConn *c);
 /* Whether len bytes may be set aside for a large frame of c while the others keep what they have.
  */
 bool ipc_share_has_bytes(const IpcConn *conns, const IpcConn *c, size_t len);
+/* Of the connections of c's user: the one for which the most waits, if too much waits for all of
+ * them; else NULL. */
+IpcConn *ipc_share_to_cut(IpcConn *conns, const IpcConn *c);

@@ -92,6 +92,8 @@ enum {
         DIALBACKS_MAX = 64,          /* in flight at a relay (PROTOCOL.md "Endpoints") */
         DIALBACKS_WAITING_MAX = 512, /* beyond these, at a relay: a link id each. A relay that names
                                         more of them at a time does not mean well */
+        DIALBACK_SILENT_MSEC = 2000, /* while others wait, a client that says nothing has a slot for
+                                        so long: an honest one speaks first, and at once */
         DIALBACK_WAIT_MSEC = 8000,   /* for a slot: the client waits no longer for `relaying` */
         HOST_SESSIONS_MAX = 4096,    /* live sessions of a host: one descriptor each */
         DEVICE_SESSIONS_MAX = 64, /* live sessions of one device: it is one machine. A new one that
@@ -104,7 +106,9 @@ enum {
          * its cap at once; a replayed first message never can. The oldest goes for a new one. */
         HOST_UNPROVEN_MAX = 64,
 
-        PINS_MAX = 1024, /* relays with a pinned key, in the configuration */
+        CONFIG_BYTES_MAX = 1024 * 1024, /* linkd.conf: a list for each peer there can be */
+        ACCESS_NAMES_MAX = 256,         /* users and groups of an access list */
+        PINS_MAX = 1024,                /* relays with a pinned key, in the configuration */
 
         /* Connecting (dial.h), milliseconds. */
         DIAL_STEP_MSEC = 250,   /* to the start of the next address (RFC 8305 section 5) */
@@ -122,11 +126,10 @@ enum {
         PACE_REGISTER_SHARE = 5, /* a fifth of it is for registers only */
         PACE_RELAYS_MAX = 1024,  /* remembered */
         PACE_UNKNOWN_MAX = 1024, /* addresses, a relay: as many as peers */
-        /* A host is back at a restarted relay after its longest back-off of 4 s; so many answers, a
-         * second apart at least, take twice that. All sessions with a host share them: fifty that
-         * ask for it side by side would have used them up at once. */
-        PACE_UNKNOWN_FREE = 8,
-        PACE_UNKNOWN_STEP_MSEC = 1000,
+        /* A host is back at a restarted relay after its longest back-off of 4 s, and a restarted
+         * host's machine soon: five times that. A time and no number, since every session of a peer
+         * asks by itself. */
+        PACE_UNKNOWN_FREE_MSEC = 20000,
         PACE_UNKNOWN_MSEC = 60000,
         PACE_SUSPECT_MSEC = 60000, /* a relay where a handshake failed is not raced for so long */
 
@@ -152,6 +155,7 @@ enum {
         IPC_FRAME_SMALL_BYTES = 64 * 1024,
         IPC_IN_UID_BYTES_MAX = 4 * (16 * 1024 * 1024 + 64 * 1024 + 4),
         IPC_IN_BYTES_MAX = 16 * (16 * 1024 * 1024 + 64 * 1024 + 4),
+        IPC_ACCEPT_AGAIN_MSEC = 100, /* out of memory: nothing else helps than waiting */
         IPC_FRAME_MSEC =
                 30000, /* a large frame must be whole by then, unless linkd does not read */
         IPC_UNANSWERED_BYTES_MAX = 16 * 1024 * 1024, /* of CALL and ASK */
@@ -166,6 +170,9 @@ enum {
         IPC_OUT_ASK_BYTES_MAX = 48 * 1024 * 1024,
         IPC_OUT_MAX_BYTES =
                 64 * 1024 * 1024, /* answers and states pile up behind a dead reader: cut */
+        /* The same for all connections of a user: two dead readers, or eight of the largest answers
+         * that come at a time. Above it the connection that has the most is cut. */
+        IPC_OUT_UID_BYTES_MAX = 2 * 64 * 1024 * 1024,
         SESSION_WINDOW_BYTES = 1024 * 1024, /* what an application may send ahead, a session */
         SESSION_RETAIN_BYTES =
                 4 * 1024 *

@@ -28,8 +28,8 @@ typedef struct Daemon {
         uv_signal_t term, interrupt, hangup;
         bool watching;
         Agent *agent;
-        const Config *config;
-        int argc; /* for reading the configuration again */
+        Config config; /* in force; the agent looks at its settings */
+        int argc;      /* for reading the configuration again */
         char **argv;
         Timer *status_timer;
         Watcher status_watcher;
@@ -139,26 +139,47 @@ static void on_signal(uv_signal_t *handle, int signum)
         stop(d);
 }
 
-/* All of the new configuration or nothing of it; what is wrong with it has been told. */
-static void reload(const Daemon *d)
+/* What cannot change goes on as it was. */
+static void keep_path(char **fresh, char **now, const char *name)
 {
-        _cleanup_(config_done) Config fresh = {};
+        char *kept = TAKE_PTR(*now);
 
-        if (config_load(&fresh, d->argc, d->argv) != CONFIG_RUN) {
-                log_error("the configuration stays as it was");
+        if (strcmp(*fresh, kept) != 0)
+                log_warning("%s = \"%s\" counts from the next start; until then it is \"%s\"", name,
+                            *fresh, kept);
+        *now = TAKE_PTR(*fresh);
+        *fresh = kept;
+}
+
+/* All of the new configuration or nothing of it. */
+static void reload(Daemon *d)
+{
+        _cleanup_(config_done) Config c = {}; /* the new one, then the old */
+        _cleanup_(freep) char *fault = NULL;
+        Config swap;
+        int r = config_load(&c, d->argc, d->argv, &fault);
+
+        if (r == CONFIG_RUN)
+                r = ipc_server_set_group(d->agent->ipc, &c.settings, &fault);
+        if (r != CONFIG_RUN) {
+                log_error("%s; the configuration stays as it was", fault   ? fault
+                                                                   : r < 0 ? strerror(-r)
+                                                                           : "wrong usage");
                 return;
         }
-        if (strcmp(fresh.state_dir, d->config->state_dir) != 0)
-                log_warning("state_dir %s counts from the next start", fresh.state_dir);
-        if (strcmp(fresh.socket, d->config->socket) != 0)
-                log_warning("socket %s counts from the next start", fresh.socket);
-        log_max_level = fresh.log_level;
+        keep_path(&c.settings.state_dir, &d->config.settings.state_dir, "state_dir");
+        keep_path(&c.settings.socket, &d->config.settings.socket, "socket");
+        swap = d->config;
+        d->config = c;
+        c = swap;
+        log_max_level = d->config.settings.log_level;
+        agent_settings_changed(d->agent);
         log_info("the configuration was read again");
 }
 
 static void on_hangup(uv_signal_t *handle, int signum)
 {
-        const Daemon *d = handle->data;
+        Daemon *d = handle->data;
         struct timespec now;
 
         (void)signum;
@@ -214,13 +235,15 @@ static void harden_process(void)
         (void)signal(SIGPIPE, SIG_IGN); /* a closed socket is an errno */
 }
 
-static int start(Daemon *d, const Config *config)
+static int start(Daemon *d)
 {
+        const Config *config = &d->config;
         _cleanup_(freep) char *fault = NULL;
-        int r = agent_new(&d->agent, &d->loop, config->state_dir, &config->settings, &fault);
+        int r = agent_new(&d->agent, &d->loop, config->settings.state_dir, &config->settings,
+                          &fault);
 
         if (r == 0)
-                r = ipc_server_new(&d->agent->ipc, d->agent, config->socket, &fault);
+                r = ipc_server_new(&d->agent->ipc, d->agent, config->settings.socket, &fault);
         if (r == 0)
                 r = watch_signals(d);
         if (r == 0)
@@ -231,7 +254,7 @@ static int start(Daemon *d, const Config *config)
                 log_error("cannot start: %s", fault ? fault : strerror(-r));
                 return r;
         }
-        fprintf(stderr, "ready: socket %s\n", config->socket);
+        fprintf(stderr, "ready: socket %s\n", config->settings.socket);
         describe_status(d->agent, d->status, sizeof(d->status));
         (void)sd_notifyf(0, "READY=1\nSTATUS=%s", d->status); /* nobody listening is fine */
         return 0;
@@ -266,7 +289,7 @@ static int check_state(const Config *config)
 
         if (r < 0)
                 return r;
-        r = agent_new_to_check(&a, &loop, config->state_dir, &fault);
+        r = agent_new_to_check(&a, &loop, config->settings.state_dir, &fault);
         if (r < 0) {
                 log_error("%s", fault ? fault : strerror(-r));
         } else {
@@ -282,22 +305,26 @@ static int check_state(const Config *config)
 
 /* ---- running ---- */
 
-static int run(const Config *config, int argc, char **argv)
+/* Takes config over. */
+static int run(Config *config, int argc, char **argv)
 {
-        Daemon d = {.config = config, .argc = argc, .argv = argv};
+        Daemon d = {.config = *config, .argc = argc, .argv = argv};
         int r = uv_loop_init(&d.loop);
 
+        *config = (Config){};
         if (r < 0) {
+                config_done(&d.config);
                 log_error("cannot make an event loop: %s", uv_strerror(r));
                 return r;
         }
-        r = start(&d, config);
+        r = start(&d);
         if (r < 0)
                 stop(&d);
         (void)uv_run(&d.loop, UV_RUN_DEFAULT); /* 0: nothing is left */
         d.agent = agent_free(d.agent);
         if (uv_loop_close(&d.loop) < 0)
                 log_error("the event loop did not end cleanly");
+        config_done(&d.config);
         return r;
 }
 
@@ -313,13 +340,16 @@ static void tune_malloc(void)
 int main(int argc, char **argv)
 {
         _cleanup_(config_done) Config config = {};
-        int r = config_load(&config, argc, argv);
+        _cleanup_(freep) char *fault = NULL;
+        int r = config_load(&config, argc, argv, &fault);
 
-        if (r < 0)
+        if (r < 0) {
+                fprintf(stderr, "linkd: %s\n", fault ? fault : strerror(-r));
                 return EXIT_FAILURE;
+        }
         if (r != CONFIG_RUN)
                 return r == CONFIG_DONE ? EXIT_SUCCESS : 2;
-        log_max_level = config.log_level;
+        log_max_level = config.settings.log_level;
         log_to_journal = log_stderr_is_journal();
         tune_malloc();
         if (sodium_init() < 0) {

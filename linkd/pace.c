@@ -10,8 +10,7 @@ enum { MINUTE_MSEC = 60000 };
 typedef struct Unknown {
         struct Unknown *next;
         char address[ADDRESS_CHARS + 1];
-        unsigned times;
-        uint64_t last_msec;
+        uint64_t since_msec, last_msec; /* said so for the first time, and for the last */
 } Unknown;
 
 /* One relay; the list is in the order of use, the latest first. */
@@ -64,6 +63,52 @@ PaceBook *pace_free(PaceBook *b)
         return NULL;
 }
 
+static PaceRelay *relay_new(const PaceBook *b, const char *url)
+{
+        PaceRelay *r = calloc(1, sizeof(*r) + b->budget * sizeof(r->spent[0]));
+
+        if (r && !(r->url = strdup(url))) {
+                free(r);
+                return NULL;
+        }
+        return r;
+}
+
+/* The same relay in a book whose budget was another. NULL: out of memory; old is gone. */
+static PaceRelay *relay_resize(const PaceBook *b, PaceRelay *old, unsigned old_budget)
+{
+        PaceRelay *r = relay_new(b, old->url);
+        size_t n = MIN(old->n_spent, (size_t)MIN(old_budget, b->budget));
+
+        if (r) {
+                r->unknown = TAKE_PTR(old->unknown);
+                r->suspect_until_msec = old->suspect_until_msec;
+                while (r->n_spent < n) { /* the last n of them */
+                        r->spent[r->n_spent] =
+                                old->spent[(old->n_spent - n + r->n_spent) % old_budget];
+                        r->n_spent++;
+                }
+        }
+        relay_free(old);
+        return r;
+}
+
+void pace_set_budget(PaceBook *b, unsigned budget)
+{
+        PaceRelay *old = TAKE_PTR(b->relays), **at = &b->relays;
+        unsigned old_budget = b->budget;
+
+        b->budget = budget;
+        while (old) {
+                PaceRelay *next = old->next;
+
+                *at = relay_resize(b, old, old_budget);
+                if (*at) /* else it is forgotten */
+                        at = &(*at)->next;
+                old = next;
+        }
+}
+
 static PaceRelay *find(const PaceBook *b, const char *url)
 {
         PaceRelay *r = b->relays;
@@ -101,11 +146,9 @@ static PaceRelay *take(PaceBook *b, const char *url)
                         return r;
                 }
         forget_oldest(b);
-        r = calloc(1, sizeof(*r) + b->budget * sizeof(r->spent[0]));
-        if (!r || !(r->url = strdup(url))) {
-                free(r);
+        r = relay_new(b, url);
+        if (!r)
                 return NULL;
-        }
         r->next = b->relays;
         b->relays = r;
         return r;
@@ -142,6 +185,20 @@ static Unknown **find_unknown(PaceRelay *r, const char *address)
         return at;
 }
 
+/* It has said so for so long that it is asked slowly. */
+static bool is_slow(const Unknown *u)
+{
+        return u->last_msec >= u->since_msec + PACE_UNKNOWN_FREE_MSEC;
+}
+
+/* Whoever wants to reach it asks at least so often; else what was said tells nothing about now. */
+static bool is_stale(const Unknown *u, uint64_t now_msec)
+{
+        uint64_t pause = is_slow(u) ? 2 * PACE_UNKNOWN_MSEC : PACE_UNKNOWN_FREE_MSEC;
+
+        return !u->last_msec || now_msec >= u->last_msec + pause;
+}
+
 uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char *address,
                                  uint64_t now_msec)
 {
@@ -149,10 +206,9 @@ uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char 
         const Unknown *u = r ? *find_unknown(r, address) : NULL;
         uint64_t due;
 
-        if (!u)
+        if (!u || !is_slow(u))
                 return 0;
-        due = u->last_msec +
-              (u->times < PACE_UNKNOWN_FREE ? PACE_UNKNOWN_STEP_MSEC : PACE_UNKNOWN_MSEC);
+        due = u->last_msec + PACE_UNKNOWN_MSEC;
         return due > now_msec ? due - now_msec : 0;
 }
 
@@ -187,8 +243,8 @@ void pace_unknown(PaceBook *b, const char *url, const char *address, uint64_t no
                         return;
                 memcpy(u->address, address, sizeof(u->address));
         }
-        /* Several sessions that asked side by side have heard the same thing once. */
-        u->times += u->times == 0 || now_msec >= u->last_msec + PACE_UNKNOWN_STEP_MSEC;
+        if (is_stale(u, now_msec))
+                u->since_msec = now_msec;
         u->last_msec = now_msec;
         u->next = r->unknown;
         r->unknown = u;

@@ -14,13 +14,16 @@ typedef enum PaceKind { PACE_REGISTER, PACE_RESOLVE } PaceKind;
 int pace_new(PaceBook **ret, unsigned budget) _must_use_;
 PaceBook *pace_free(PaceBook *b);
 
+/* Another budget, which holds for the minute that has passed, too. */
+void pace_set_budget(PaceBook *b, unsigned budget);
+
 /* Milliseconds until one more may be sent there; 0: now. */
 uint64_t pace_delay_msec(const PaceBook *b, const char *url, PaceKind kind, uint64_t now_msec);
 /* One is sent. */
 void pace_spend(PaceBook *b, const char *url, uint64_t now_msec);
 
-/* A relay that has said that it does not know an address is asked for it once a second, and when it
- * has said so again and again, once a minute. Milliseconds until then; 0: now. */
+/* A relay that has said for PACE_UNKNOWN_FREE_MSEC that it does not know an address is asked for it
+ * once a minute. Milliseconds until then; 0: now. */
 uint64_t pace_unknown_delay_msec(const PaceBook *b, const char *url, const char *address,
                                  uint64_t now_msec);
 /* It has said so once more, or it does know it. */

@@ -295,8 +295,9 @@ static void update_peer(Peer *p, const char *cause)
                 (void)snprintf(p->cause, sizeof(p->cause), "%s", cause); /* cut is fine */
         if (state == p->state)
                 return;
-        log_info("peer %s: %s -> %s%s%s", p->name, peer_state_name(p->state),
-                 peer_state_name(state), p->cause[0] ? ": " : "", p->cause);
+        log_limited(&p->log, uv_now(p->agent->loop), LOG_LEVEL_INFO, "peer %s: %s -> %s%s%s",
+                    p->name, peer_state_name(p->state), peer_state_name(state),
+                    p->cause[0] ? ": " : "", p->cause);
         p->state = state;
         p->since = time(NULL);
         watch_tell_peer(p, "changed");
@@ -407,7 +408,8 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
                 return;
         case CONNECTOR_REVOKED:
                 p->revoked = true;
-                log_warning("peer %s: the host has revoked this machine's credential", p->name);
+                log_limited(&p->log, uv_now(p->agent->loop), LOG_LEVEL_WARNING,
+                            "peer %s: the host has revoked this machine's credential", p->name);
                 close_revoked(l);
                 return;
         case CONNECTOR_WRONG_CODE: /* only in pairings */

@@ -9,6 +9,7 @@
 #include "conduit.h"
 #include "connector.h"
 #include "limits.h"
+#include "log.h"
 
 typedef struct PeerLink PeerLink;
 typedef struct AskLink AskLink;
@@ -36,6 +37,7 @@ struct Peer {
         bool revoked; /* the last word of the host; until a connect succeeds or it is paired again
                        */
         char cause[200];
+        LogLimit log; /* of its states: a host may hang up again and again */
         PeerLink *links;
         AskLink *asks;
 };

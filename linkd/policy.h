@@ -1,9 +1,10 @@
-/* Who may do what: the one policy of the socket (and of every other way in). docs/SECURITY.md. */
+/* Who may do what: the one policy of the socket (and of every other way in). docs/SECURITY.md
+ * "Local users". */
 #pragma once
 
 #include <sys/types.h>
 
-#include "liblinkproto/util.h"
+#include "access.h"
 
 /* Bits; whoever administers has all. */
 typedef enum Access {
@@ -14,8 +15,24 @@ typedef enum Access {
         ACCESS_ADMINISTER = 8, /* pair, invite, revoke, uplinks */
 } Access;
 
-/* Access of the process at the other end of a connected Unix socket, from what the kernel vouches
- * for: root and linkd's own user all, members of the socket's group read and use. *ret_uid: its
- * user. 0 or negative errno. */
-int policy_of_socket(int fd, const char *socket_path, unsigned *ret_access,
-                     uid_t *ret_uid) _must_use_;
+/* Somebody who asks, by what the kernel vouches for. */
+typedef struct Caller {
+        uid_t uid;
+        size_t n_groups;
+        gid_t *groups; /* its own and the others, when it connected; owned */
+} Caller;
+
+/* The process at the other end of a connected Unix socket (SO_PEERCRED, SO_PEERGROUPS). 0 or
+ * negative errno. */
+int caller_of_socket(Caller *ret, int fd) _must_use_;
+void caller_done(Caller *c);
+/* root or linkd's own user: may do all, whatever the lists say. */
+bool caller_is_owner(const Caller *c);
+
+/* What somebody may do with anything at all. socket_group: who is in it may read and use where no
+ * list says otherwise. */
+unsigned policy_levels(const AccessRules *rules, gid_t socket_group, const Caller *c);
+/* Whether it may have sessions with that peer, or serve that host. */
+bool policy_may_use(const AccessRules *rules, gid_t socket_group, const Caller *c,
+                    const char *peer);
+bool policy_may_serve(const AccessRules *rules, const Caller *c, const char *host);

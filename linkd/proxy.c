@@ -210,12 +210,26 @@ int proxy_from_environment(ProxySettings *ret, const char **ret_name, const char
         return 0;
 }
 
+Proxy *proxy_copy(const Proxy *p)
+{
+        Proxy *copy = p ? malloc(sizeof(*copy)) : NULL;
+
+        if (copy)
+                *copy = *p;
+        return copy;
+}
+
+Proxy *proxy_free(Proxy *p)
+{
+        if (p)
+                sodium_memzero(p, sizeof(*p)); /* it may hold a password */
+        free(p);
+        return NULL;
+}
+
 void proxy_settings_done(ProxySettings *s)
 {
-        if (s->proxy) {
-                sodium_memzero(s->proxy, sizeof(*s->proxy));
-                free(s->proxy);
-        }
+        proxy_free(s->proxy);
         free(s->except);
         *s = (ProxySettings){};
 }

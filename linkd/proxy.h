@@ -27,4 +27,8 @@ const Proxy *proxy_for(const ProxySettings *s, const char *host, uint16_t port);
  * *ret_fault; -ENOMEM. */
 int proxy_from_environment(ProxySettings *ret, const char **ret_name,
                            const char **ret_fault) _must_use_;
+/* A copy (proxy_free()); NULL of NULL, or out of memory. */
+Proxy *proxy_copy(const Proxy *p);
+/* Wipes it. NULL. */
+Proxy *proxy_free(Proxy *p);
 void proxy_settings_done(ProxySettings *s);

@@ -1,6 +1,6 @@
 /* The recovery key of a host: pairs as an open code does, but stays, and is never locked out
- * (PROTOCOL.md "Pairing rules"). Only the attempts at a time are bounded: 128 random bits are not
- * guessed. Declared in host.h. */
+ * (PROTOCOL.md "Recover"). Only the attempts at a time are bounded: 128 random bits are not
+ * guessed, and a new attempt takes the place of an old one. Declared in host.h. */
 #include <errno.h>
 #include <sodium.h>
 
@@ -67,9 +67,14 @@ int host_disable_recovery(Host *h)
         return r;
 }
 
+bool host_recovery_is_full(const Host *h)
+{
+        return h->recoveries_in_flight >= RECOVERIES_MAX;
+}
+
 bool host_reserve_recovery(Host *h)
 {
-        if (!h->recovery_key || h->recoveries_in_flight >= RECOVERIES_MAX)
+        if (!h->recovery_key || host_recovery_is_full(h))
                 return false;
         h->recoveries_in_flight++;
         return true;

@@ -137,9 +137,10 @@ static void lost(Uplink *u, unsigned code, const char *reason)
         if (u->replaced)
                 wait += UPLINK_REPLACED_MSEC;
         explain(u, code, reason);
-        log_line(u->failures == 0 || u->state == UPLINK_REGISTERED ? LOG_LEVEL_WARNING
-                                                                   : LOG_LEVEL_DEBUG,
-                 "uplink %s: %s; next try in %u ms", u->url, u->cause, (unsigned)wait);
+        log_limited(&u->log, uv_now(u->host->agent->loop),
+                    u->failures == 0 || u->state == UPLINK_REGISTERED ? LOG_LEVEL_WARNING
+                                                                      : LOG_LEVEL_DEBUG,
+                    "uplink %s: %s; next try in %u ms", u->url, u->cause, (unsigned)wait);
         if (u->failures < 16)
                 u->failures++;
         disconnect(u);
@@ -223,7 +224,8 @@ static void on_self_check(void *userdata, SelfCheckResult result, const char *wh
         case SELF_CHECK_UNKNOWN:
                 (void)snprintf(u->cause, sizeof(u->cause),
                                "the relay did not know this host any more");
-                log_warning("uplink %s: %s; registering anew", u->url, u->cause);
+                log_limited(&u->log, uv_now(u->host->agent->loop), LOG_LEVEL_WARNING,
+                            "uplink %s: %s; registering anew", u->url, u->cause);
                 disconnect(u);
                 uplink_start(u);
                 return;
@@ -242,6 +244,12 @@ static void on_self_check_timer(void *userdata)
         }
 }
 
+void uplink_rearm(Uplink *u)
+{
+        if (timer_active(u->self_check_timer))
+                arm_self_check(u);
+}
+
 /* ---- what the relay says ---- */
 
 static void on_registered(Uplink *u, const ControlMessage *m)
@@ -254,12 +262,14 @@ static void on_registered(Uplink *u, const ControlMessage *m)
         if (u->offset_msec == 0) /* else the user is to hear of the wrong clock */
                 u->cause[0] = '\0';
         else
-                log_warning("uplink %s: registered by the relay's clock; set this machine's",
+                log_limited(&u->log, u->registered_msec, LOG_LEVEL_WARNING,
+                            "uplink %s: registered by the relay's clock; set this machine's",
                             u->url);
         u->offset_msec = 0;
         set_state(u, UPLINK_REGISTERED);
         arm_self_check(u);
-        log_info("uplink %s: registered %s", u->url, host_address(u->host));
+        log_limited(&u->log, u->registered_msec, LOG_LEVEL_INFO, "uplink %s: registered %s", u->url,
+                    host_address(u->host));
 }
 
 static void on_relay(Uplink *u, const ControlMessage *m)

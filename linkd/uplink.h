@@ -48,6 +48,7 @@ struct Uplink {
         Timer *self_check_timer;
         Dialback *dialbacks;
         unsigned n_dialbacks;
+        LogLimit log;      /* of its own comings and goings: a relay may hang up again and again */
         LogLimit link_log; /* of what becomes of links: a relay can bring them without end */
         WaitingLink *waiting, **waiting_end; /* for a slot */
         unsigned n_waiting;
@@ -64,6 +65,8 @@ void uplink_start(Uplink *u);
 int uplink_ask_usage(Uplink *u) _must_use_;
 /* After a wake-up or a change of the network: dials now, or pings with a short deadline. */
 void uplink_probe(Uplink *u);
+/* How often it checks itself has changed. */
+void uplink_rearm(Uplink *u);
 const char *uplink_state_name(UplinkState state);
 /* Appends {url, host, state, since, cause?}. */
 void uplink_describe(const Uplink *u, Buf *out);

@@ -18,7 +18,7 @@ struct WsLoop {
         uv_loop_t *uv;
         const Settings *settings;
         Hoard *hoard;
-        SSL_CTX *tls;       /* NULL until first used: the system's CAs cost a megabyte */
+        SSL_CTX *tls; /* NULL until used with these settings: the system's CAs cost a megabyte */
         uv_prepare_t flush; /* once a turn of the loop: sends what was queued in it */
         LIST_HEAD(, Ws) all;
         LIST_HEAD(, Ws) dirty; /* something is to be sent, or was kept while paused */
@@ -46,12 +46,13 @@ void ws_work(Ws *w);
 typedef struct WsStream {
         int fd; /* -1: closed */
         SSL *ssl;
-        const uint8_t *pin;
+        const uint8_t *pin;                      /* NULL: none */
         bool read_wants_write, write_wants_read; /* TLS */
         char fault[160];                         /* of a failure that is TLS's own */
 } WsStream;
 
-/* Takes a connected socket over. tls NULL: plain. 0 or -ENOMEM (fd is closed). */
+/* Takes a connected socket over. tls NULL: plain. pin: NULL for none; must stay. 0 or -ENOMEM (fd
+ * is closed). */
 int ws_stream_open(WsStream *s, int fd, SSL_CTX *tls, const char *host,
                    const uint8_t *pin) _must_use_;
 /* TLS's handshake. 0: done, the other end is who it must be; -EAGAIN; -EPROTO: fault says why. */
@@ -88,7 +89,8 @@ struct Ws {
         uv_poll_t poll;
         int watched;
         WsStream stream;
-        const uint8_t *pin; /* of the relay's TLS key; NULL: CAs decide */
+        bool has_pin;           /* else CAs decide */
+        uint8_t pin[PIN_BYTES]; /* of the relay's TLS key */
         uint8_t nonce[WSCLIENT_NONCE_BYTES];
         int64_t date_msec;
         const WsHandler *handler; /* NULL: nobody listens */

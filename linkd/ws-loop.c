@@ -86,6 +86,12 @@ int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings, Hoard *
         return 0;
 }
 
+void ws_loop_settings_changed(WsLoop *l)
+{
+        SSL_CTX_free(l->tls); /* those that use it hold it; NULL is fine */
+        l->tls = NULL;
+}
+
 static void finish_stop(WsLoop *l)
 {
         l->stop_timer = timer_free(l->stop_timer);

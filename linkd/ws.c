@@ -381,7 +381,7 @@ static void on_dialed(void *userdata, int fd, const char *why)
                 ws_closed(w, "TLS does not start: see the log");
                 return;
         }
-        if (ws_stream_open(&w->stream, fd, tls, w->url.host, w->pin) < 0 ||
+        if (ws_stream_open(&w->stream, fd, tls, w->url.host, w->has_pin ? w->pin : NULL) < 0 ||
             uv_poll_init(w->loop->uv, &w->poll, fd) < 0) {
                 ws_closed(w, "out of memory");
                 return;
@@ -402,6 +402,7 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
             const WsHandler *handler, void *userdata)
 {
         Ws *w = calloc(1, sizeof(*w));
+        const uint8_t *pin;
         int r;
 
         if (!w)
@@ -420,7 +421,10 @@ int ws_dial(Ws **ret, WsLoop *l, const char *url, const char *address, uint64_t 
                 free(w);
                 return r < 0 ? r : -ENOMEM;
         }
-        w->pin = settings_pin(l->settings, url);
+        pin = settings_pin(l->settings, url);
+        w->has_pin = pin != NULL;
+        if (pin)
+                memcpy(w->pin, pin, sizeof(w->pin));
         (void)snprintf(w->path, sizeof(w->path), address ? "/v1/link?a=%s" : "/v1/link", address);
         l->n_ws++;
         LIST_INSERT_HEAD(&l->all, w, in_all);

@@ -33,8 +33,12 @@ typedef struct WsMessage {
         uint8_t *owned; /* free(); NULL: data is part of this allocation */
 } WsMessage;
 
-/* 0 or negative errno. loop, settings and hoard must outlive it. */
+/* 0 or negative errno. loop, settings and hoard must outlive it. What settings holds may change:
+ * dials that begin later go by it, see ws_loop_settings_changed. */
 int ws_loop_new(WsLoop **ret, uv_loop_t *loop, const Settings *settings, Hoard *hoard) _must_use_;
+/* The settings have changed: TLS is set up anew for the next dial, also when the file of CAs has
+ * the same name. Connections that stand, and dials under way, keep what they began with. */
+void ws_loop_settings_changed(WsLoop *l);
 /* Begins the end: connections, whose owners have freed them all before, may flush for STOP_MSEC;
  * what is left is cut then. The uv loop runs until that is done. */
 void ws_loop_stop(WsLoop *l);

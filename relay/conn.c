@@ -71,12 +71,18 @@ static void leave_stalls(Conn *c)
         c->stalled = false;
 }
 
-static void enter_stalls(Conn *c)
+static void list_stall(Conn *c, size_t unacknowledged)
 {
         TAILQ_INSERT_TAIL(&c->relay->stalls, c, in_stall);
         c->stalled = true;
-        c->stall_msec = relay_now_msec(c->relay);
-        c->stall_bytes = socket_unacknowledged(c);
+        c->look_msec = relay_now_msec(c->relay);
+        c->stall_bytes = unacknowledged;
+}
+
+static void enter_stalls(Conn *c)
+{
+        list_stall(c, socket_unacknowledged(c));
+        c->stall_msec = c->look_msec;
 }
 
 /* What an open WebSocket has and a closing one has not. */
@@ -474,14 +480,17 @@ static void sweep_pings(Relay *r, uint64_t now_msec)
                 ping(c);
 }
 
-static void stalled(Conn *c)
+static void stalled(Conn *c, uint64_t now_msec)
 {
-        size_t before = c->stall_bytes;
+        size_t unacknowledged = socket_unacknowledged(c);
 
+        if (unacknowledged <
+            c->stall_bytes)               /* it takes something, though too little for the loop */
+                c->stall_msec = now_msec; /* to be told */
         leave_stalls(c);
-        enter_stalls(c);
-        if (c->stall_bytes < before)
-                return; /* it takes something, though too little for the loop to be told */
+        list_stall(c, unacknowledged);
+        if (now_msec - c->stall_msec < STALL_MSEC)
+                return;
         if (c->phase != CONN_OPEN)
                 conn_drop(c);
         else if (c->spliced)
@@ -496,6 +505,6 @@ void conn_sweep(Relay *r, uint64_t now_msec)
 
         sweep_deadlines(r, now_msec);
         sweep_pings(r, now_msec);
-        while ((c = TAILQ_FIRST(&r->stalls)) && now_msec - c->stall_msec >= STALL_MSEC)
-                stalled(c);
+        while ((c = TAILQ_FIRST(&r->stalls)) && now_msec - c->look_msec >= STALL_LOOK_MSEC)
+                stalled(c, now_msec);
 }

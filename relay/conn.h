@@ -89,8 +89,9 @@ struct Conn {
         size_t out_off;
 
         TAILQ_ENTRY(Conn) in_deadline, in_ping, in_stall, in_all;
-        uint64_t deadline_msec, ping_msec, stall_msec; /* when it entered that list */
-        size_t stall_bytes;                            /* unacknowledged at that time */
+        uint64_t deadline_msec, ping_msec, look_msec; /* when it entered that list */
+        uint64_t stall_msec;                          /* when it last took something */
+        size_t stall_bytes;                           /* unacknowledged at the last look */
         WheelEntry hold;
 
         IpEntry *ip;

@@ -23,6 +23,7 @@ enum {
         ROLE_MSEC = 30 * 1000,  /* for the first valid control message */
         PING_MSEC = 30 * 1000,  /* between pings; not answered by the next: dropped */
         STALL_MSEC = 60 * 1000, /* an end that takes nothing this long while data waits: 4006 */
+        STALL_LOOK_MSEC = 5 * 1000, /* how often it is looked at: one system call */
         /* What the kernel holds for an end that takes nothing. Beyond the two above, which close
          * with a code. */
         USER_TIMEOUT_MSEC = STALL_MSEC + PING_MSEC,

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "conftext.h"
+#include "limits.h"
 #include "liblinkproto/b64u.h"
+#include "liblinkproto/conftext.h"
 #include "listener.h"
 
 enum { KEY_BYTES = 32, KEYS_FILE_PATH_MAX = 1024 };
@@ -412,6 +413,38 @@ static int take_setting(RelayConfig *c, const Source *src, const config_setting_
                            config_setting_source_line(s), name);
 }
 
+static int read_all(FILE *f, Buf *b)
+{
+        char chunk[4096];
+        size_t n;
+
+        errno = 0;
+        while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0) {
+                buf_add(b, chunk, n);
+                if (b->len > CONFIG_BYTES_MAX)
+                        return -EFBIG;
+        }
+        if (ferror(f))
+                return errno ? -errno : -EIO;
+        return buf_ok(b);
+}
+
+static int read_text(const char *file, char **ret)
+{
+        FILE *f = fopen(file, "re");
+        Buf raw = {};
+        int r;
+
+        if (!f)
+                return -errno;
+        r = read_all(f, &raw);
+        (void)fclose(f); /* only read */
+        if (r == 0)
+                r = conftext_from_bytes(raw.data, raw.len, ret);
+        buf_done(&raw);
+        return r;
+}
+
 static int take_file(RelayConfig *c, const char *file, char **ret_fault)
 {
         const Source src = {.file = file, .ret_fault = ret_fault};
@@ -421,7 +454,7 @@ static int take_file(RelayConfig *c, const char *file, char **ret_fault)
         int r;
 
         config_init(&config);
-        r = conftext_read(file, &text);
+        r = read_text(file, &text);
         if (r < 0)
                 (void)relay_fault(ret_fault, r, "%s: %s", file, strerror(-r));
         else if (config_read_string(&config, text) != CONFIG_TRUE)

@@ -102,13 +102,18 @@ class Subject:
         if self.sink:
             self.sink.close()
 
-    def run(self, scenario, **numbers):
-        """One scenario of the load generator. Its figures."""
+    def generator(self, scenario, **numbers):
+        """The words that start it."""
         words = ["taskset", "-c", str(self.bench.generator_core), self.bench.generator, scenario,
                  "--port", str(self.port), "--pid", str(self.child.pid),
                  "--core", str(self.bench.relay_core)]
         for name, value in numbers.items():
             words += ["--" + name.replace("_", "-"), str(value)]
+        return words
+
+    def run(self, scenario, **numbers):
+        """One scenario of the load generator. Its figures."""
+        words = self.generator(scenario, **numbers)
         fds = ()
         if self.sink:
             fds = (self.sink.fileno(),)

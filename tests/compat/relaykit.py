@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from linkv1 import register, ws
 
 LIMIT_SEC = float(os.environ.get("LINK_TEST_LIMIT_SEC", "20"))
-SLOW = os.environ.get("LINK_SLOW", "") not in ("", "0")
 UNLIMITED = {"LINK_IP_RATE_PER_MIN": "0", "LINK_RELAY_MAX_BPS": "0"}
 LISTENING = re.compile(r"listening on (\S+):(\d+)")
 

@@ -64,6 +64,34 @@ static void check_envelope(const Envelope *e)
         check_written(e, true);
 }
 
+/* An answer that tells an error: any text is written, and is read as the same. */
+static void check_error(const char *text, size_t n, bool framed)
+{
+        const JsonSlice id = {.p = "7", .n = 1};
+        _cleanup_(freep) char *copy = malloc(n + 1);
+        size_t copy_len = 0;
+        Envelope again;
+        Buf b = {};
+
+        envelope_res_error(&b, framed, id, text, n);
+        CHECK(copy && buf_ok(&b) == 0 && envelope_decode(b.data, b.len, &again) == 0);
+        CHECK(again.type == ENVELOPE_RES && !again.ok && same(again.id, id));
+        CHECK(json_str_copy(again.error, copy, n + 1, &copy_len) == 0);
+        CHECK(copy_len == n && memcmp(copy, text, n) == 0);
+        buf_done(&b);
+}
+
+/* The copy of a string: the same, unless there is a NUL in it. */
+static void check_dup(JsonSlice v, const char *text, size_t n)
+{
+        char *copy = NULL;
+        int r = json_str_dup(v, &copy);
+
+        CHECK((r == 0) == (strlen(text) == n) && (r == 0 || r == -EINVAL));
+        CHECK(r < 0 || memcmp(copy, text, n) == 0);
+        free(copy);
+}
+
 /* Strings, integers and arrays against what jansson made of the same value. */
 static void check_value(JsonSlice v)
 {
@@ -81,6 +109,9 @@ static void check_value(JsonSlice v)
                       memcmp(text, json_string_value(tree), n) == 0);
                 if (strlen(text) == n)
                         CHECK(json_str_eq(v, text));
+                check_dup(v, text, n);
+                check_error(text, n, false);
+                check_error(text, n, true);
         } else if (tree && json_typeof(tree) == JSON_INTEGER) {
                 CHECK(json_int64(v, &i) == 0 && i == json_integer_value(tree));
         } else if (tree && json_typeof(tree) == JSON_ARRAY) {
@@ -100,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *text = (const char *)data;
         Envelope e;
         JsonSlice v;
-        int r = envelope_decode(data, size, &e);
+        int r = envelope_decode(data, size, &e), m;
 
         CHECK(r == 0 || r == -EBADMSG);
         if (r == 0)
@@ -108,7 +139,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_oracle(text, size);
         if (size > 5 && data[0] == 1)
                 check_oracle(text + 5, size - 5);
-        if (json_scan_value(text, size, &v) == 0)
+        r = json_scan_value(text, size, &v);
+        if (r == 0)
                 check_value(v);
+        m = json_scan_member_value(text, size, NULL);
+        CHECK(m == r || m == -E2BIG); /* one level less fits */
         return 0;
 }

@@ -33,7 +33,8 @@ LISTENING = re.compile(r"listening on \S+:(\d+)")
 
 
 def program(name):
-    return str(BUILD / {"link-relay": "relay", "linkd": "linkd", "linkctl": "cli"}[name] / name)
+    folders = {"link-relay": "relay", "linkd": "linkd", "linkctl": "cli", "soak-app": "tests/soak"}
+    return str(BUILD / folders[name] / name)
 
 
 def clean_environment():
@@ -48,6 +49,7 @@ class Child:
     def __init__(self, words, env=None, stdin=subprocess.DEVNULL, wrap=()):
         self.command = words
         self.lines = []
+        self.times = []  # time.monotonic() of each
         self.changed = threading.Condition()
         self.process = subprocess.Popen(
             [*wrap, *WRAP, *words], env=clean_environment() | (env or {}), stdin=stdin,
@@ -59,6 +61,7 @@ class Child:
         for line in self.process.stdout:
             with self.changed:
                 self.lines.append(line.rstrip("\n"))
+                self.times.append(time.monotonic())
                 self.changed.notify_all()
         with self.changed:
             self.lines.append(None)  # the end
@@ -97,6 +100,7 @@ class Child:
             self.process.kill()
         self.process.wait(LIMIT_SEC)
         self.reader.join(LIMIT_SEC)
+        self.process.stdout.close()
 
     def stop(self):
         """SIGTERM, and status 0, or AssertionError."""
@@ -146,12 +150,19 @@ class Agent(Child):
         self.state = pathlib.Path(directory) / name / "state"
         self.socket = pathlib.Path(directory) / name / "linkd.sock"
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        file = self.state.parent / "linkd.conf"
-        file.write_text(config)
-        super().__init__([program("linkd"), "--config", str(file), "--state-dir", str(self.state),
+        self.config = self.state.parent / "linkd.conf"
+        self.config.write_text(config)
+        super().__init__([program("linkd"), "--config", str(self.config), "--state-dir", str(self.state),
                           "--socket", str(self.socket), "--no-bus", "--log-level", log_level], env,
                          wrap=wrap)
         self.wait_line(r"^ready: ")
+
+    def reload(self, config, says="the configuration was read again"):
+        """Another configuration, by SIGHUP; waits until it has been taken or refused."""
+        start = self.count()
+        self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_line(says, start)
 
     def words(self, *words):
         return [program("linkctl"), "--socket", str(self.socket), *words]

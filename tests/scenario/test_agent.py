@@ -464,6 +464,32 @@ class Drops(World):
         call.wait_line('^"in flight"$')
         self.assertEqual(call.process.wait(agentkit.LIMIT_SEC), 0)
 
+    def test_a_request_in_flight_is_answered_after_the_host_was_restarted(self):
+        relay = self.relay()
+        home, laptop, server = self.paired(relay)
+        server.stop()
+        self.ended(server)
+        started = pathlib.Path(self.directory) / "started"
+        os.mkfifo(started)
+        server = self.add(home.start_ctl("serve", "--exec", f"echo > {started}; sleep 1000"))
+        server.wait_line("^serving")
+        call = self.add(laptop.start_ctl("call", "home", '"in flight"', "--timeout", "50"))
+        with open(started) as told:
+            self.assertEqual(told.readline(), "\n")
+        home.stop()
+        self.ended(home)
+        self.assertNotEqual(server.process.wait(agentkit.LIMIT_SEC), 0)
+        self.ended(server)
+        laptop.wait_peer("home", "reconnecting", "unreachable")
+        # The host is served again before it can be reached.
+        relay.stop()
+        self.ended(relay)
+        home = self.agent("home")
+        self.add(home.start_ctl("serve", "--echo")).wait_line("^serving")
+        self.relay(relay.port)
+        call.wait_line('^"in flight"$')
+        self.assertEqual(call.process.wait(agentkit.LIMIT_SEC), 0)
+
     def test_revoke_ends_the_live_session_and_refuses_the_next(self):
         home, laptop, _ = self.paired(self.relay())
         listener = self.add(laptop.start_ctl("listen", "home"))

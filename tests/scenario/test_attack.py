@@ -19,76 +19,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agentkit  # noqa: E402
 from agentkit import World  # noqa: E402
+from ipckit import (  # noqa: E402
+    ASK, App, CALL, CONNECT, ERROR, EVENT, FRAME_MAX, HELLO, HELLO_FRAME, INCOMING, OPENED, REQUEST,
+    RESPONSE, RESULT, SERVE, frame, member, text, word)
 
-from linkv1 import client, header, spake2, ws  # noqa: E402
+from linkv1 import client, header, noise, spake2, ws  # noqa: E402
 from linkv1.codec import unb64u  # noqa: E402
 
-HELLO, ERROR, CALL, RESULT = 0x01, 0x02, 0x03, 0x04
-CONNECT, OPENED, STATE, SERVE, INCOMING = 0x10, 0x11, 0x12, 0x13, 0x14
-REQUEST, RESPONSE, EVENT, ASK = 0x20, 0x21, 0x22, 0x23
-FRAME_MAX = 16 * 1024 * 1024 + 65536
 MIB = 1 << 20
-
-
-def text(s):
-    raw = s.encode()
-    return struct.pack(">H", len(raw)) + raw
-
-
-def frame(kind, body=b"", session=0, request=0):
-    return struct.pack(">IBBHII", 12 + len(body), kind, 0, 0, session, request) + body
-
-
-HELLO_FRAME = frame(HELLO, b"LKIP" + struct.pack(">HHII", 1, 0, 0, FRAME_MAX) + text("attacker"))
-
-
-class App:
-    """An application that speaks docs/IPC.md itself."""
-
-    def __init__(self, agent, hello=True):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(agentkit.LIMIT_SEC)
-        self.socket.connect(str(agent.socket))
-        if hello:
-            self.socket.sendall(HELLO_FRAME)
-            kind = self.next()[0]
-            assert kind == HELLO, kind
-
-    def send(self, kind, body=b"", session=0, request=0):
-        self.socket.sendall(frame(kind, body, session, request))
-
-    def _exactly(self, n):
-        data = bytearray()
-        while len(data) < n:
-            part = self.socket.recv(n - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return bytes(data)
-
-    def next(self):
-        """(type, flags, session, request, body); EOFError at the end."""
-        n, kind, flags, _, session, request = struct.unpack(">IBBHII", self._exactly(16))
-        return kind, flags, session, request, self._exactly(n - 12)
-
-    def until(self, *kinds, request=None):
-        while True:
-            got = self.next()
-            if got[0] in kinds and (request is None or got[3] == request):
-                return got
-
-    def status(self):
-        """Something that is answered at once."""
-        self.send(CALL, text("status"), request=0xffffffff)
-        return self.next()
-
-    def close(self):
-        self.socket.close()
-
-
-def word(error):
-    n = struct.unpack_from(">H", error[4])[0]
-    return error[4][2:2 + n].decode()
 
 
 class Loop:
@@ -190,6 +128,23 @@ class Attack(World):
         self.assertEqual(app.next()[0], RESULT)
         return app
 
+    def device(self, home, relay):
+        """A credential that the test itself holds."""
+        invitation = home.json("invite")
+        address = home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await relay.link()
+            credential, session = await client.pair_on(
+                s, address, invitation["code"], unb64u(invitation["codeId"]))
+            session.drop()
+            return credential
+
+        return self.call(pair())
+
+    async def connect(self, relay, credential):
+        return await client.reconnect_on(await relay.link(), credential)
+
 
 class State(World):
     """Things planted in the state directory under the names of temporary files."""
@@ -289,21 +244,13 @@ class Members(Attack):
         super().setUp()
         os.chmod(self.directory, 0o755)
 
-    @contextlib.contextmanager
-    def member(self, uid):
-        os.seteuid(uid)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-
     def test_root_has_a_place(self):
         a = self.agent("a")
         apps = []
         refused = {}
         for uid in range(65530, 65535):
             for n in range(128 + 1):
-                with self.member(uid):
+                with member(uid):
                     apps.append(App(a, hello=False))
                 if n == 128 or len(apps) > 512 - 32:
                     got = apps.pop().next()
@@ -314,7 +261,7 @@ class Members(Attack):
         a.json("status")
         for app in apps:
             app.close()
-        with self.member(65534):
+        with member(65534):
             App(a).close()
 
 
@@ -323,7 +270,7 @@ class Members(Attack):
         _, laptop, _ = self.paired(self.relay())
         apps = {}
         for uid, share in ((65530, 28), (65531, 14), (65532, 7)):
-            with self.member(uid):
+            with member(uid):
                 apps[uid] = App(laptop)
             for n in range(100):
                 apps[uid].send(CONNECT, struct.pack(">I", 65536) + text("home"), request=n + 1)
@@ -332,14 +279,14 @@ class Members(Attack):
                 got = apps[uid].until(OPENED, ERROR)
                 answers[got[3]] = word(got) if got[0] == ERROR else got[2]
             self.assertEqual(sum(a == "tooMany" for a in answers.values()), 100 - share)
-        with self.member(65533):
+        with member(65533):
             other = App(laptop)
         other.send(CONNECT, struct.pack(">I", 65536) + text("home"), request=1)
         session = other.until(OPENED, request=1)[2]
         other.send(REQUEST, struct.pack(">I", 0) + b"1", session=session, request=2)
         self.assertEqual(other.until(RESPONSE, ERROR, request=2)[4], b"1")
         for uid in range(65520, 65530):  # more than there are places for at a time
-            with self.member(uid):
+            with member(uid):
                 app = App(laptop)
             app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
             self.assertEqual(app.until(RESPONSE, ERROR, request=1)[4], b"2")
@@ -380,27 +327,80 @@ class Asks(World):
         self.assertEqual(app.until(RESPONSE, request=2)[4], b"1")
 
 
+@unittest.skipUnless(os.geteuid() == 0, "needs root, to be somebody else")
+class Output(World):
+    """A user with many connections, none of which is read."""
+
+    UID_MIB, ANSWER = 128, 15000000
+
+    def test_a_users_queues_are_bounded_together(self):
+        os.chmod(self.directory, 0o755)
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        big = pathlib.Path(self.directory) / "big"
+        big.write_text(f"case $(cat) in 1) echo 1 ;; *) head -c {self.ANSWER} /dev/zero | tr '\\0' 1 ;; esac\n")
+        server = self.add(home.start_ctl("serve", "--exec", f"sh {big}"))
+        server.wait_line("^serving")
+        with member(65530):
+            deaf = [App(laptop) for _ in range(10)]  # each below every bound of its own
+        with member(65531):
+            other = App(laptop)
+        for app in (*deaf, other):
+            self.addCleanup(app.close)
+        other.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)  # another user's counts for that one
+        for app in deaf:
+            app.send(ASK, struct.pack(">I", 0) + text("home") + b"2", request=1)
+        laptop.wait_line("an application .uid 65530. is cut off")
+        laptop.until("all are answered", lambda: sum(s["requests"] for s in laptop.json("status")["sessions"]) == 0)
+        got = []
+        for app in deaf:
+            try:
+                got.append(len(app.until(RESPONSE)[4]))
+            except (EOFError, ConnectionError):
+                got.append(None)
+        self.assertEqual(set(got), {self.ANSWER, None})
+        self.assertLessEqual(got.count(None), 3)
+        self.assertEqual(len(other.until(RESPONSE)[4]), self.ANSWER)
+        for app in deaf:
+            if got[deaf.index(app)]:
+                app.send(ASK, struct.pack(">I", 0) + text("home") + b"1", request=2)
+                self.assertEqual(app.until(RESPONSE, ERROR, request=2)[4], b"1")
+
+
+class Texts(World):
+    """What one application writes is what the other one reads, also where the text is no text."""
+
+    ERRORS = (rb'"\ud800 alone"', rb'"\udc00\ud800"', rb'"a\u0000b"', rb'"\u0000"', rb'"\/\u00e9 \ud83d\ude00"', rb'""',
+              '"é 😀 \ufffd"'.encode())
+
+    def test_errors_of_a_remote_application(self):
+        home, laptop, server = self.paired(self.relay())
+        server.stop()
+        self.ended(server)
+        serving, asking = App(home), App(laptop)
+        for app in (serving, asking):
+            self.addCleanup(app.close)
+        serving.send(SERVE, struct.pack(">IB", 65536, 1) + text(""), request=1)
+        self.assertEqual(serving.next()[0], RESULT)
+        for n, error in enumerate(self.ERRORS, 2):
+            asking.send(ASK, struct.pack(">I", 0) + text("home") + b"null", request=n)
+            asked = serving.until(REQUEST)
+            serving.send(RESPONSE, error, session=asked[2], request=asked[3])
+            got = asking.until(RESPONSE, ERROR, request=n)
+            self.assertEqual((got[0], got[1], got[4]), (RESPONSE, 0, error))
+        called = self.add(laptop.start_ctl("--json", "call", "home", "null"))
+        asked = serving.until(REQUEST)
+        serving.send(RESPONSE, rb'"a\u0000\ud800b"', session=asked[2], request=asked[3])
+        self.assertEqual(json.loads(called.wait_line("^{.*}$")[0])["message"], "home answered: a\ufffd\ufffdb")
+        called.kill()
+        self.ended(called)
+
+
 class Memory(Attack):
     """Devices and hosts that make linkd keep what they send."""
 
     PART = 15 * MIB
-
-    def device(self, home, relay):
-        """A credential that the test itself holds."""
-        invitation = home.json("invite")
-        address = home.json("status")["hosts"][0]["address"]
-
-        async def pair():
-            s = await relay.link()
-            credential, session = await client.pair_on(
-                s, address, invitation["code"], unb64u(invitation["codeId"]))
-            session.drop()
-            return credential
-
-        return self.call(pair())
-
-    async def connect(self, relay, credential):
-        return await client.reconnect_on(await relay.link(), credential)
 
     async def begin(self, session):
         """All of a large frame but its last byte."""
@@ -513,6 +513,80 @@ class Guesses(Attack):
             s.abort()
 
 
+class Recovery(Attack):
+    """The places of a recovery key: whoever knows the address can take them, and the owner must get one."""
+
+    PLACES = 5
+
+    def setUp(self):
+        super().setUp()
+        self.home = self.agent("home")
+        self.relay = self.own_relay(self.home)
+        self.key = self.home.json("recovery", "enable")["key"]
+        self.head = header.Header(header.RECOVER).encode()
+
+    def hold(self, frames):
+        async def send():
+            s = await self.relay.link()
+            await s.send(self.head)
+            if frames > 1:
+                await s.send(spake2.Side("A" * 26, self.head, client=True).share)
+                await s.recv()  # pB
+            return s
+
+        return self.call(send())
+
+    def recover(self):
+        address = self.home.json("status")["hosts"][0]["address"]
+
+        async def pair():
+            s = await self.relay.link()
+            _, session = await client.pair_on(s, address, self.key, recover=True)
+            session.drop()
+
+        before = len(self.home.json("devices"))
+        self.call(pair())
+        self.assertEqual(len(self.home.json("devices")), before + 1)
+
+    def test_who_only_says_hello_gives_way(self):
+        for _ in range(3 * self.PLACES):
+            self.hold(frames=1)
+        self.recover()
+
+    def test_who_goes_no_further_gives_way(self):
+        for _ in range(3 * self.PLACES):
+            self.hold(frames=2)
+        self.recover()
+        self.hold(frames=1)
+        self.recover()
+        self.home.wait_line("recovery: gives its place to a newer attempt")
+
+    def test_there_are_no_more_at_a_time(self):
+        held = [self.hold(frames=2) for _ in range(self.PLACES + 1)]
+
+        async def first_has_ended():
+            with contextlib.suppress(ws.Closed):
+                await held[0].recv()
+
+        self.call(first_has_ended())
+        self.assertEqual(sum("gives its place" in l for l in self.home.lines if l), 1)
+
+
+class Slots(Attack):
+    """The 64 links that a host answers at a time at a relay."""
+
+    def test_silent_links_give_way(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        made = self.device(home, relay)
+        for _ in range(64):
+            self.call(relay.link())
+        session = self.call(self.connect(relay, made))
+        home.wait_line("link link-2 .*gives its slot to a link that waits")
+        self.call(session.close())
+        self.assertEqual(sum("gives its slot" in l for l in home.lines if l), 1)
+
+
 class Written(Attack):
     """A relay that reads nothing."""
 
@@ -575,6 +649,50 @@ class Logs(Attack):
 
         self.call(drop_links())
         self.assertEqual(self.count(home, "^info: .*: link link-|a link was dropped"), self.LINES)
+
+    def test_sessions_of_who_is_no_device(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        made = self.device(home, relay)
+        head = header.Header(header.RECONNECT, key_id=made.key_id).encode()
+        first = noise.Handshake(initiator=True, prologue=head, static=made.host_static_public,
+                                psk=made.token).write_message1()
+
+        async def replay():
+            for _ in range(self.LINES + 70):
+                s = await relay.link()
+                await s.send(head)
+                await s.send(first)
+                await s.recv()
+                await s.send(b"no sealed frame")
+                with contextlib.suppress(ws.Closed):
+                    while True:
+                        await s.recv()
+                s.abort()
+            return await self.connect(relay, made)
+
+        session = self.call(replay())
+        home.wait_line("session 10[0-9] with device")  # its lines are not hidden by the strangers'
+        self.call(session.close())
+        self.assertEqual(self.count(home, "session .* ended: a frame failed authentication"), self.LINES)
+
+    def test_sessions_of_a_device(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        server = self.add(home.start_ctl("serve", "--echo"))
+        server.wait_line("^serving")
+        made = self.device(home, relay)
+
+        async def come_and_go():
+            for n in range(self.LINES):  # two lines each
+                session = await self.connect(relay, made)
+                await session.request(n)
+                await session.close()
+
+        self.call(come_and_go())
+        server.stop()
+        self.ended(server)
+        self.assertEqual(self.count(home, "^info: host default: session "), self.LINES)
 
     def test_applications_that_break_the_rules(self):
         a = self.agent("a")

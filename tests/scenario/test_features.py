@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """What an agent can do beyond the main job: several hosts, recovery, expiry, credentials, usage, monitor,
-checks of state and configuration, doctor."""
+checks of state, doctor."""
 
 import asyncio
 import email.utils
@@ -503,91 +503,6 @@ class State(World):
         home.wait_registered()
         with self.assertRaisesRegex(Failed, "no request handler"):
             laptop.ctl("call", "home", "1")
-
-
-class Configuration(World):
-    def write(self, text):
-        path = pathlib.Path(self.directory) / "linkd.conf"
-        path.write_text(text)
-        return str(path)
-
-    def check(self, text, status):
-        done = subprocess.run([agentkit.program("linkd"), "--config", self.write(text), "--state-dir", "/nowhere",
-                               "--socket", "/nowhere/s", "--check-config"], capture_output=True, text=True,
-                              env=agentkit.clean_environment())
-        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
-        return done.stdout + done.stderr
-
-    def test_check_config(self):
-        self.assertIn("valid", self.check('log_level = "debug";\nsocket = "/run/s";\n', 0))
-        for text, words in (('\nlog_level = "loud";', ':2: log_level "loud"'),
-                            ('state_dir = "here";', ':1: state_dir "here"'),
-                            ('socket = 7;', ':1: "socket" must be a string'),
-                            ('\n\nsocket = "/' + "x" * 120 + '";', ':3: socket "/xxx'),
-                            ('nonsense = 1;', ':1: unknown setting "nonsense"'),
-                            ('socket = ;', ':1: syntax error')):
-            self.assertIn("linkd.conf" + words, self.check(text, 1))
-
-    def test_reload(self):
-        config = self.write('log_level = "warning";\n')
-        base = pathlib.Path(self.directory)
-        linkd = self.add(agentkit.Child([agentkit.program("linkd"), "--config", config, "--state-dir",
-                                         str(base / "state"), "--socket", str(base / "s")]))
-        linkd.wait_line("^ready")
-        ctl = [agentkit.program("linkctl"), "--socket", str(base / "s")]
-        monitor = self.add(agentkit.Child(ctl + ["monitor"]))
-        monitor.wait_line("monitoring")
-        self.write('log_level = "info";\nsocket = "/elsewhere";\n')
-        linkd.process.send_signal(signal.SIGHUP)
-        linkd.wait_line("the configuration was read again")
-        subprocess.run(ctl + ["host", "add", "work"], check=True, capture_output=True)
-        monitor.wait_line("host added work")  # nobody was dropped
-        start = linkd.count()
-        self.write('log_level = "loud";\n')
-        linkd.process.send_signal(signal.SIGHUP)
-        linkd.wait_line(":1: log_level \"loud\"", start)
-        linkd.wait_line("stays as it was", start)
-        monitor.stop()
-        self.ended(monitor)
-
-    def test_the_service_manager_is_told_the_truth(self):
-        socket_path = os.path.join(self.directory, "notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.bind(socket_path)
-            told.settimeout(agentkit.LIMIT_SEC)
-            os.environ["NOTIFY_SOCKET"] = socket_path
-            try:
-                home = self.agent("home")
-            finally:
-                del os.environ["NOTIFY_SOCKET"]
-
-            def wait(*lines):
-                """What comes on the way does not matter."""
-                while not set(lines) <= set(told.recv(4096).decode().splitlines()):
-                    pass
-
-            wait("READY=1", "STATUS=0 of 0 uplinks registered, 0 peers, 0 sessions")
-            net = self.relay()
-            home.ctl("uplink", "add", net.url)
-            wait("STATUS=1 of 1 uplink registered, 0 peers, 0 sessions")
-            home.ctl("uplink", "add", "ws://127.0.0.1:1")
-            wait("STATUS=1 of 2 uplinks registered, 0 peers, 0 sessions")
-            laptop = self.agent("laptop")
-            laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
-            listener = self.add(laptop.start_ctl("listen", "home"))
-            listener.wait_line("listening")
-            wait("STATUS=1 of 2 uplinks registered, 0 peers, 1 session")
-            net.kill()
-            self.ended(net)
-            wait("STATUS=0 of 2 uplinks registered, 0 peers, 0 sessions")
-            home.process.send_signal(signal.SIGHUP)
-            wait("RELOADING=1")
-            wait("READY=1")
-            listener.stop()
-            self.ended(listener)
-            home.stop()
-            self.ended(home)
-            wait("STOPPING=1")
 
 
 class Liar(http.server.BaseHTTPRequestHandler):

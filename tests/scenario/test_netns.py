@@ -46,7 +46,7 @@ WHY_NOT = permitted()
 NUMBER = iter(range(1000))
 
 
-class Cable(World):
+class Ends(World):
     """far: 10.77.0.1, fd77::1, with the relay; near: 10.77.0.2, fd77::2, with both agents."""
 
     def setUp(self):
@@ -81,8 +81,8 @@ class Cable(World):
     def within(self, name):
         return ["ip", "netns", "exec", name]
 
-    def far_relay(self, port=0):
-        return self.add(agentkit.Relay(port, host="10.77.0.1", wrap=self.within(self.far)))
+    def far_relay(self, port=0, env=None):
+        return self.add(agentkit.Relay(port, env, host="10.77.0.1", wrap=self.within(self.far)))
 
     def near_agent(self, name, config=UNPACED):
         return self.agent(name, config, wrap=self.within(self.near))
@@ -109,6 +109,8 @@ class Cable(World):
               flush=True)
         self.assertLess(registered, WIDE_SEC)
 
+
+class Cable(Ends):
     def test_packets_are_silently_dropped(self):
         home, laptop = self.couple(self.far_relay())
         seen = home.count()
@@ -188,6 +190,55 @@ class Cable(World):
         home.ctl("uplink", "add", f"ws://relay.test:{relay.port}")
         home.wait_registered()  # a dial that took one after the other would have timed out
         self.assertNotIn("timed out", home.output)
+
+
+# Upgrades from one machine, each told to come from the address in its argument ("-": not told); prints
+# how many stand at the same time.
+UPGRADES = """
+import socket, sys
+held = []
+for address in sys.argv[2:]:
+    told = "" if address == "-" else f"X-Forwarded-For: {address}\\r\\n"
+    try:
+        end = socket.create_connection(("10.77.0.1", int(sys.argv[1])), 20)
+        end.sendall(f"GET /v1/link HTTP/1.1\\r\\nHost: relay\\r\\nUpgrade: websocket\\r\\n"
+                    f"Connection: Upgrade\\r\\nSec-WebSocket-Version: 13\\r\\n{told}"
+                    f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\n\\r\\n".encode())
+        if end.recv(4096).startswith(b"HTTP/1.1 101"):
+            held.append(end)
+    except ConnectionError:
+        pass
+print(len(held))
+"""
+CAP = 2
+
+
+class CapsPerAddress(Ends):
+    """Loopback has no caps, so these need another machine."""
+
+    def held(self, relay, addresses):
+        done = subprocess.run(self.within(self.near) + [sys.executable, "-c", UPGRADES, str(relay.port)]
+                              + addresses, check=True, capture_output=True, text=True)
+        return int(done.stdout)
+
+    def test_a_proxy_on_another_machine_has_none(self):
+        relay = self.far_relay(env={"LINK_MAX_CONNECTIONS_PER_IP": str(CAP), "LINK_TRUST_PROXY": "1",
+                                    "LINK_ACCEPTS_PER_SEC_PER_IP": "1"})
+        self.assertEqual(self.held(relay, [f"192.0.2.{n}" for n in range(1, 41)]), 40)
+        # Whom it brings has.
+        self.assertEqual(self.held(relay, ["198.51.100.1"] * 5), CAP)
+        # What it says nothing of is its own.
+        self.assertEqual(self.held(relay, ["-"] * 5), CAP)
+
+    def test_a_machine_of_its_own_has_and_cannot_talk_itself_out(self):
+        relay = self.far_relay(env={"LINK_MAX_CONNECTIONS_PER_IP": str(CAP)})
+        self.assertEqual(self.held(relay, [f"192.0.2.{n}" for n in range(1, 6)]), CAP)
+
+    def test_connections_a_second(self):
+        relay = self.far_relay(env={"LINK_ACCEPTS_PER_SEC_PER_IP": "1"})
+        held = self.held(relay, ["-"] * 300)
+        self.assertGreaterEqual(held, 10)  # ten seconds' worth
+        self.assertLess(held, 300)
 
 
 if __name__ == "__main__":

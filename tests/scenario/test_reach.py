@@ -226,7 +226,7 @@ class Tls(Reach):
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(issuer_key, hashes.SHA256())
 
-    def serve(self, names=None, days=1, self_signed=False):
+    def serve(self, names=None, days=1, self_signed=False, relay=None):
         if names is None:
             names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         issuer, key = ("relay", self.relay_key) if self_signed else ("test CA", self.ca_key)
@@ -234,7 +234,7 @@ class Tls(Reach):
         chain = self.write("relay.pem", pem(certificate))
         key = self.write("relay.key", self.relay_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        return self.front(TlsFront(self.r.port, chain, key))
+        return self.front(TlsFront((relay or self.r).port, chain, key))
 
     def pin(self, key=None):
         spki = (key or self.relay_key).public_key().public_bytes(
@@ -302,7 +302,45 @@ class Tls(Reach):
         pathlib.Path(self.ca_file).write_text("no certificate\n")
         with self.assertRaises(AssertionError) as caught:
             self.agent("home", self.trusting())
-        self.assertIn("there is no PEM certificate in it", str(caught.exception))
+        self.assertIn("must be a file of PEM certificates", str(caught.exception))
+
+    def test_other_cas_by_a_reload(self):
+        """They count for new connections; the one that stands is left alone."""
+        front, another = self.serve(), self.serve(relay=self.relay())
+        home = self.host_at(f"wss://localhost:{front.port}", self.trusting())
+        home.wait_registered()
+        since = home.json("uplink", "list")[0]["since"]
+        _, other = self.authority("other CA")
+        good = pathlib.Path(self.ca_file).read_bytes()
+        self.write("ca.pem", pem(other))  # under the same name
+        home.reload(self.trusting())
+        start = home.count()
+        home.ctl("uplink", "add", f"wss://127.0.0.1:{another.port}")
+        home.wait_line("127.0.0.1.*not trusted", start)
+        old, new = home.json("uplink", "list")
+        self.assertEqual((old["state"], old["since"]), ("registered", since))
+        self.assertNotEqual(new["state"], "registered")
+        self.write("ca.pem", good + b"-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+        home.reload(self.trusting(), "must be a file of PEM certificates; the configuration stays")
+        self.write("ca.pem", good)
+        home.reload(self.trusting())
+        home.wait_registered(2)
+        self.assertEqual(home.json("uplink", "list")[0]["since"], since)
+
+    def test_another_pin_by_a_reload(self):
+        fronts = self.serve(self_signed=True), self.serve(self_signed=True, relay=self.relay())
+        urls = [f"wss://localhost:{front.port}" for front in fronts]
+        home = self.host_at(urls[0], self.pinning(urls[0], self.pin()))
+        home.wait_registered()
+        since = home.json("uplink", "list")[0]["since"]
+        home.reload(self.pinning(urls[1], self.pin()))
+        home.ctl("uplink", "add", urls[1])
+        home.wait_registered(2)
+        self.assertEqual(home.json("uplink", "list")[0]["since"], since)
+        start = home.count()
+        home.ctl("uplink", "remove", urls[0])
+        home.ctl("uplink", "add", urls[0])  # it has no pin any more
+        home.wait_line("localhost.*not trusted", start)
 
     def test_tls_through_a_proxy(self):
         front, proxy = self.serve(), self.front(ConnectProxy())
@@ -371,6 +409,24 @@ class Proxies(Reach):
         other = self.front(ConnectProxy())
         self.through(None, UNPACED + 'proxy = "";\n', HTTPS_PROXY=other.url)
         self.assertEqual(other.asked, [])
+
+    def test_another_proxy_by_a_reload(self):
+        """Also while a dial through the old one is under way."""
+        first, second = self.front(ConnectProxy()), self.front(ConnectProxy())
+        home = self.through(first, UNPACED + f'proxy = "{first.url}";\n')
+        since = home.json("uplink", "list")[0]["since"]
+        silent = self.front(ConnectProxy(silent=True))
+        home.reload(UNPACED + f'proxy = "{silent.url}";\n')
+        home.ctl("uplink", "add", self.relay().url)
+        home.until("asked", lambda: silent.asked)
+        home.reload(UNPACED + f'proxy = "{second.url}";\n')
+        other = self.relay()
+        home.ctl("uplink", "add", other.url)
+        home.wait_registered(3)
+        self.assertEqual((len(first.asked), second.asked), (1, [f"127.0.0.1:{other.port}"]))
+        self.assertEqual(home.json("uplink", "list")[0]["since"], since)
+        home.reload(UNPACED + 'proxy = "socks5://x:secret@y";\n', "SOCKS.*stays as it was")
+        self.assertNotIn("secret", home.output)
 
     def test_directly_when_the_proxy_refuses(self):
         proxy = self.front(ConnectProxy(say=b"HTTP/1.1 403 Forbidden\r\n\r\n"))

@@ -208,6 +208,8 @@ static void test_fidelity(void **state)
 
 static void test_error_is_quoted(void **state)
 {
+        static const char raw[] =
+                "{\"t\":\"res\",\"id\":7,\"ok\":false,\"error\":\"\\ud800\\u0000\\/\"}";
         JsonSlice id = {.p = "7", .n = 1};
         Envelope e;
         Buf b = {};
@@ -219,6 +221,11 @@ static void test_error_is_quoted(void **state)
         assert_int_equal(envelope_decode(b.data, b.len, &e), 0);
         assert_true(json_str_eq(e.error, "no \"request\" \n handler"));
         assert_false(e.ok);
+        buf_done(&b);
+        envelope_res_error_json(&b, false, id, (JsonSlice){.p = "\"\\ud800\\u0000\\/\"", .n = 16});
+        assert_int_equal(buf_ok(&b), 0);
+        assert_int_equal(b.len, strlen(raw));
+        assert_memory_equal(b.data, raw, b.len);
         buf_done(&b);
         envelope_res_error(&b, true, id, NULL, 0);
         assert_int_equal(envelope_decode(b.data, b.len, &e), 0);

@@ -158,8 +158,10 @@ static void check_times(const Relay *r)
         last = 0;
         TAILQ_FOREACH(c, &r->stalls, in_stall)
         {
-                CHECK(c->stall_msec >= last && now - c->stall_msec <= STALL_MSEC + SWEEP_MSEC);
-                last = c->stall_msec;
+                CHECK(c->look_msec >= last && now - c->look_msec <= STALL_LOOK_MSEC + SWEEP_MSEC);
+                CHECK(c->phase != CONN_OPEN ||
+                      now - c->stall_msec <= STALL_MSEC + STALL_LOOK_MSEC + SWEEP_MSEC);
+                last = c->look_msec;
         }
         last = 0;
         TAILQ_FOREACH(l, &r->idle, in_idle)

@@ -42,6 +42,31 @@ static void test_budget(void **state)
         pace_free(b);
 }
 
+/* A budget that changes: what was spent before still counts. */
+static void test_another_budget(void **state)
+{
+        PaceBook *b = book(10);
+
+        (void)state;
+        for (unsigned i = 0; i < 13; i++) /* times 1 to 13; the last ten are remembered */
+                pace_spend(b, url, 1 + i);
+        pace_suspect(b, url, 13);
+        pace_set_budget(b, 4);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 13), 10 + 60000 - 13);
+        assert_true(pace_is_suspect(b, url, 14));
+        pace_set_budget(b, 6);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 13), 0);
+        pace_spend(b, url, 14);
+        pace_spend(b, url, 15);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 15), 10 + 60000 - 15);
+        pace_set_budget(b, 0);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 15), 0);
+        pace_spend(b, url, 16);
+        pace_set_budget(b, 1);
+        assert_int_equal(pace_delay_msec(b, url, PACE_REGISTER, 16), 0);
+        pace_free(b);
+}
+
 static void test_no_budget(void **state)
 {
         PaceBook *b = book(0);
@@ -69,27 +94,45 @@ static void test_budget_of_one(void **state)
 static void test_unknown(void **state)
 {
         PaceBook *b = book(60);
-        uint64_t now = 100;
+        const uint64_t over = 100 + PACE_UNKNOWN_FREE_MSEC;
 
         (void)state;
-        for (unsigned i = 0; i < PACE_UNKNOWN_FREE; i++) {
-                assert_int_equal(pace_unknown_delay_msec(b, url, address, now), 0);
+        /* However often: many sessions ask at the same time. */
+        for (uint64_t now = 100; now < 100 + PACE_UNKNOWN_FREE_MSEC; now += 100) {
                 pace_unknown(b, url, address, now);
-                pace_unknown(b, url, address, now); /* of two that asked side by side: one */
-                if (i + 1 == PACE_UNKNOWN_FREE)
-                        break;
-                assert_int_equal(pace_unknown_delay_msec(b, url, address, now),
-                                 PACE_UNKNOWN_STEP_MSEC);
-                now += PACE_UNKNOWN_STEP_MSEC;
+                assert_int_equal(pace_unknown_delay_msec(b, url, address, now), 0);
         }
-        assert_int_equal(pace_unknown_delay_msec(b, url, address, now + 1), PACE_UNKNOWN_MSEC - 1);
-        assert_int_equal(pace_unknown_delay_msec(b, other, address, now + 1), 0);
-        now += PACE_UNKNOWN_MSEC;
-        assert_int_equal(pace_unknown_delay_msec(b, url, address, now), 0);
-        pace_unknown(b, url, address, now);
-        assert_int_equal(pace_unknown_delay_msec(b, url, address, now), PACE_UNKNOWN_MSEC);
+        pace_unknown(b, url, address, over);
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, over + 1), PACE_UNKNOWN_MSEC - 1);
+        assert_int_equal(pace_unknown_delay_msec(b, other, address, over + 1), 0);
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, over + PACE_UNKNOWN_MSEC), 0);
+        pace_unknown(b, url, address, over + PACE_UNKNOWN_MSEC);
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, over + PACE_UNKNOWN_MSEC),
+                         PACE_UNKNOWN_MSEC);
         pace_known(b, url, address);
-        assert_int_equal(pace_unknown_delay_msec(b, url, address, now), 0);
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, over + PACE_UNKNOWN_MSEC), 0);
+        pace_free(b);
+}
+
+/* After a long silence it is as free as at first. */
+static void test_unknown_again(void **state)
+{
+        PaceBook *b = book(60);
+        const uint64_t over = 100 + PACE_UNKNOWN_FREE_MSEC, later = over + 2 * PACE_UNKNOWN_MSEC;
+
+        (void)state;
+        pace_unknown(b, url, address, 100);
+        pace_unknown(b, url, address, over); /* nobody has asked between: no repetition */
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, over), 0);
+        pace_known(b, url, address);
+        pace_unknown(b, url, address, 100);
+        pace_unknown(b, url, address, over - 1);
+        pace_unknown(b, url, address, over);
+        pace_unknown(b, url, address, later - 1);
+        assert_int_equal(pace_unknown_delay_msec(b, url, address, later - 1), PACE_UNKNOWN_MSEC);
+        pace_unknown(b, url, address, later - 1 + 2 * PACE_UNKNOWN_MSEC);
+        assert_int_equal(
+                pace_unknown_delay_msec(b, url, address, later - 1 + 2 * PACE_UNKNOWN_MSEC), 0);
         pace_free(b);
 }
 
@@ -110,6 +153,7 @@ static void test_suspect(void **state)
 static void test_limits(void **state)
 {
         PaceBook *b = book(1);
+        const uint64_t over = 1 + PACE_UNKNOWN_FREE_MSEC;
         char text[64];
 
         (void)state;
@@ -122,20 +166,23 @@ static void test_limits(void **state)
         for (unsigned i = 0; i <= PACE_UNKNOWN_MAX; i++) {
                 (void)snprintf(text, sizeof(text), "%043u", i);
                 pace_unknown(b, url, text, 1);
+                pace_unknown(b, url, text, over - 1);
+                pace_unknown(b, url, text, over);
         }
         (void)snprintf(text, sizeof(text), "%043u", 0);
-        assert_int_equal(pace_unknown_delay_msec(b, url, text, 1), 0);
+        assert_int_equal(pace_unknown_delay_msec(b, url, text, over), 0);
         (void)snprintf(text, sizeof(text), "%043u", 1);
-        assert_int_equal(pace_unknown_delay_msec(b, url, text, 1), PACE_UNKNOWN_STEP_MSEC);
+        assert_int_equal(pace_unknown_delay_msec(b, url, text, over), PACE_UNKNOWN_MSEC);
         pace_free(b);
 }
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_budget),        cmocka_unit_test(test_no_budget),
-                cmocka_unit_test(test_budget_of_one), cmocka_unit_test(test_unknown),
-                cmocka_unit_test(test_suspect),       cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_budget),    cmocka_unit_test(test_another_budget),
+                cmocka_unit_test(test_no_budget), cmocka_unit_test(test_budget_of_one),
+                cmocka_unit_test(test_unknown),   cmocka_unit_test(test_unknown_again),
+                cmocka_unit_test(test_suspect),   cmocka_unit_test(test_limits),
         };
 
         return unit_run(tests);

@@ -141,8 +141,9 @@ static void *serve(void *userdata)
 
 /* ---- the place ---- */
 
-/* The string member of an object, as it stands there: no escapes. */
-static char *member(const char *json, const char *name)
+/* The string member of an object, as it stands there: no escapes. Inlined, gcc 12 with -O3 takes
+ * the text for a variable that is gone. */
+static __attribute__((noinline)) char *member(const char *json, const char *name)
 {
         char pattern[64];
 

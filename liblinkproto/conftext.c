@@ -2,9 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
-
-#include "limits.h"
 
 static bool is_word_char(char c)
 {
@@ -75,46 +72,23 @@ void conftext_mark(const char *text, Buf *b)
         }
 }
 
-/* Appends a NUL. */
-static int read_all(FILE *f, Buf *b)
+int conftext_from_bytes(const void *p, size_t len, char **ret)
 {
-        char chunk[4096];
-        size_t n;
+        _cleanup_(freep) char *raw = NULL;
+        Buf marked = {};
+        char *text;
 
-        errno = 0;
-        while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0) {
-                buf_add(b, chunk, n);
-                if (b->len > CONFIG_BYTES_MAX)
-                        return -EFBIG;
-        }
-        if (ferror(f))
-                return errno ? -errno : -EIO;
-        if (b->len && memchr(b->data, '\0', b->len))
+        if (len && memchr(p, '\0', len))
                 return -EILSEQ;
-        buf_add_u8(b, 0);
-        return buf_ok(b);
-}
-
-int conftext_read(const char *file, char **ret)
-{
-        FILE *f = fopen(file, "re");
-        Buf raw = {}, marked = {};
-        char *text = NULL;
-        int r;
-
-        if (!f)
-                return -errno;
-        r = read_all(f, &raw);
-        (void)fclose(f); /* only read */
-        if (r == 0) {
-                conftext_mark((const char *)raw.data, &marked);
-                buf_add_str(&marked, "\n"); /* libconfig wants one behind a comment */
-                text = buf_take_str(&marked);
-                r = text ? 0 : -ENOMEM;
-        }
-        if (r == 0)
-                *ret = text;
-        buf_done(&raw);
+        raw = strndup(len ? p : "", len);
+        if (!raw)
+                return -ENOMEM;
+        conftext_mark(raw, &marked);
+        buf_add_str(&marked, "\n"); /* libconfig wants one behind a comment */
+        text = buf_take_str(&marked);
         buf_done(&marked);
-        return r;
+        if (!text)
+                return -ENOMEM;
+        *ret = text;
+        return 0;
 }
