@@ -6,13 +6,10 @@
 #include "hoard.h"
 #include "host.h"
 #include "ipc-server.h"
-#include "liblinkproto/b64u.h"
+#include "lastseen.h"
 #include "log.h"
 #include "netwatch.h"
 #include "peer.h"
-
-static const char last_seen_file[] = "last-seen";
-enum { LAST_SEEN_FILE_MAX = HOSTS_MAX * DEVICES_MAX * 64 };
 
 int64_t agent_clock_msec(void)
 {
@@ -46,78 +43,15 @@ Peer *agent_find_peer(Agent *a, const char *name, size_t len)
         return NULL;
 }
 
-/* ---- last-seen times: lines of "KEYID SECONDS", in a file of their own so that no write of them
- * can bring a revoked device back ---- */
-
-static void write_last_seen(Agent *a)
-{
-        Buf b = {};
-        int r;
-
-        for (Host *h = a->hosts; h; h = h->next)
-                for (const Device *d = h->devices; d; d = d->next) {
-                        char id[B64U_LEN(KEY_ID_BYTES) + 1];
-                        b64u_encode(d->key_id, KEY_ID_BYTES, id);
-                        buf_printf(&b, "%s %lld\n", id, (long long)d->last_seen_at);
-                }
-        r = buf_ok(&b);
-        if (r == 0)
-                r = store_write_plain(a->store, last_seen_file, (const char *)b.data, b.len);
-        if (r < 0)
-                log_warning("cannot write %s/%s: %s", store_dir(a->store), last_seen_file,
-                            strerror(-r));
-        buf_done(&b);
-}
-
 static void on_last_seen_timer(void *userdata)
 {
-        write_last_seen(userdata);
+        lastseen_write(userdata);
 }
 
 void agent_note_last_seen(Agent *a)
 {
         if (!timer_active(a->last_seen_timer))
                 timer_start(a->last_seen_timer, LAST_SEEN_MSEC);
-}
-
-static void apply_last_seen(Agent *a, const char *line)
-{
-        uint8_t key_id[KEY_ID_BYTES];
-        size_t n = strcspn(line, " ");
-        char *end = NULL;
-        long long t;
-
-        if (line[n] != ' ' || b64u_decode_exact(line, n, key_id, sizeof(key_id)) < 0)
-                return;
-        t = strtoll(line + n + 1, &end, 10);
-        if (*end || t < 0)
-                return;
-        for (Host *h = a->hosts; h; h = h->next) {
-                Device *d = host_find_device(h, key_id);
-                if (d)
-                        d->last_seen_at = t;
-        }
-}
-
-/* Nothing depends on it: whatever is wrong with the file is a warning. */
-static void read_last_seen(Agent *a)
-{
-        _cleanup_(freep) char *text = NULL;
-        size_t len;
-        int r = store_read_plain(a->store, last_seen_file, LAST_SEEN_FILE_MAX, &text, &len);
-
-        if (r < 0) {
-                if (r != -ENOENT)
-                        log_warning("cannot read %s/%s: %s", store_dir(a->store), last_seen_file,
-                                    strerror(-r));
-                return;
-        }
-        for (char *line = text, *next; *line; line = next) {
-                next = line + strcspn(line, "\n");
-                if (*next)
-                        *next++ = '\0';
-                apply_last_seen(a, line);
-        }
 }
 
 /* ---- loading ---- */
@@ -187,7 +121,7 @@ static int load(Agent *a, unsigned *ret_n_hosts_unreadable, char **ret_fault)
                 r = store_load(a->store, load_record, &pass, ret_fault);
         if (r < 0)
                 return r;
-        read_last_seen(a);
+        lastseen_read(a);
         *ret_n_hosts_unreadable = pass.n_hosts_unreadable;
         return 0;
 }
@@ -322,7 +256,7 @@ int agent_start(Agent *a)
 void agent_stop(Agent *a)
 {
         if (a->last_seen_timer && timer_active(a->last_seen_timer))
-                write_last_seen(a);
+                lastseen_write(a);
         /* Before their applications go: requests under way are asked again when the host is back,
          * and not answered by an error. */
         for (Host *h = a->hosts; h; h = h->next)

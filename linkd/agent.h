@@ -76,7 +76,8 @@ void agent_probe(Agent *a, bool changed);
 
 Host *agent_find_host(Agent *a, const char *name, size_t len);
 Peer *agent_find_peer(Agent *a, const char *name, size_t len);
-/* A device's last-seen time has changed: it is written to disk some time later. */
+/* A device's last-seen time, or the relay that last worked for a peer, has changed: it is written
+ * to disk some time later (lastseen.h). */
 void agent_note_last_seen(Agent *a);
 /* Wall-clock time, milliseconds since the epoch. */
 int64_t agent_clock_msec(void);

@@ -165,7 +165,7 @@ void host_check_expiry(Host *h)
         uint64_t wait = UINT64_MAX;
 
         for (const Device *d = h->devices; d; d = d->next) {
-                if (!d->expires_at || host_device_sessions(h, d->key_id) == 0)
+                if (!d->expires_at || !host_device_is_here(h, d->key_id))
                         continue;
                 if (host_device_is_expired(d)) {
                         unsigned n = host_end_device_sessions(h, d->key_id, "revoked",

@@ -9,6 +9,7 @@
 
 #include "limits.h"
 #include "log.h"
+#include "text.h"
 #include "timer.h"
 
 typedef struct Route Route;
@@ -200,9 +201,7 @@ static void on_reply(uv_poll_t *handle, int status, int events)
                 return;
         (void)snprintf(line, sizeof(line), "it said: %.*s", (int)strcspn(s->reply, "\r\n"),
                        s->reply); /* cut is fine */
-        for (char *c = line; *c; c++)
-                if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                        *c = '?';
+        text_make_printable(line);
         if (!end || strncmp(s->reply, "HTTP/1.", 7) != 0 || strncmp(s->reply + 8, " 2", 2) != 0)
                 socket_failed(s, line, 0);
         else if (end + 4 != s->reply + s->reply_len) /* we speak first in every tunnel */

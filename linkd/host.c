@@ -431,8 +431,6 @@ static void announce(HostSession *s)
                     d ? d->label : "?");
         for (HostServer *server = h->servers; server; server = server->next)
                 server->ops->on_session(server, s);
-        if (d && d->expires_at)
-                host_check_expiry(h);
 }
 
 static void make_room(Host *h, const uint8_t key_id[KEY_ID_BYTES])
@@ -445,9 +443,14 @@ static void make_room(Host *h, const uint8_t key_id[KEY_ID_BYTES])
 static void on_heard(void *userdata)
 {
         HostSession *s = userdata;
+        const Device *d = host_find_device(s->host, s->key_id);
 
         if (s->proven)
                 return;
+        if (!d || host_device_is_expired(d)) { /* nobody hears of it; it ends from the loop */
+                timer_start(s->host->expiry_timer, 0);
+                return;
+        }
         make_room(s->host, s->key_id);
         unlink_session(s);
         s->proven = true;
@@ -460,6 +463,14 @@ static const ConduitHandler conduit_handler = {
         .on_framed = on_framed,
         .on_session_ended = on_session_ended,
 };
+
+bool host_device_is_here(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
+{
+        for (const HostSession *s = h->unproven; s; s = s->next)
+                if (memcmp(s->key_id, key_id, KEY_ID_BYTES) == 0)
+                        return true;
+        return host_device_sessions(h, key_id) > 0;
+}
 
 unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES])
 {
@@ -502,6 +513,8 @@ int host_add_session(Host *h, Device *d, Ws *w, SealPair *keys, bool proven)
                 return r;
         }
         link_session(s);
+        if (d->expires_at) /* not on this stack: it may end s */
+                timer_start(h->expiry_timer, 0);
         if (proven)
                 announce(s);
         return 0;

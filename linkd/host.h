@@ -136,7 +136,8 @@ void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_B
 Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
 /* Whether its time is over: it is refused then, as a revoked one is. */
 bool host_device_is_expired(const Device *d);
-/* Ends the sessions of devices whose time is over, and looks again in time. For host.c. */
+/* Ends the sessions of devices whose time is over, and looks again in time. For host.c, from its timer
+ * alone: what it ends may be what is at work. */
 void host_check_expiry(Host *h);
 /* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many. */
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
@@ -148,6 +149,8 @@ void host_stop_sessions(Host *h);
 /* Ends all sessions of a device at once; what is queued for it is dropped. How many there were. */
 unsigned host_end_device_sessions(Host *h, const uint8_t key_id[KEY_ID_BYTES], const char *word,
                                   const char *message);
+/* Whether there is any, also one that has not proved itself. */
+bool host_device_is_here(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
 unsigned host_device_sessions(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
 
 /* A device has connected: makes a session of it. w and keys are taken over, also on failure. */

@@ -59,12 +59,17 @@ static void add_sessions(Buf *out, const Agent *a)
 static void add_problem(Buf *out, const char *format, ...) _printf_(2, 3);
 static void add_problem(Buf *out, const char *format, ...)
 {
-        char text[512];
+        _cleanup_(freep) char *text = NULL;
         va_list ap;
 
         va_start(ap, format);
-        (void)vsnprintf(text, sizeof(text), format, ap); /* cut is fine */
+        if (vasprintf(&text, format, ap) < 0) /* not cut: half a character is no UTF-8 */
+                text = NULL;
         va_end(ap);
+        if (!text) {
+                out->failed = true;
+                return;
+        }
         buf_json_comma(out);
         buf_json_str(out, text, strlen(text));
 }

@@ -57,6 +57,8 @@ static void deliver(IpcSession *s, IpcMessage *m)
         }
         h = calloc(1, sizeof(*h));
         if (!h || ipcmsg_encode(&h->frame, m) < 0) {
+                if (h)
+                        buf_done(&h->frame);
                 free(h);
                 ipc_conn_log(s->conn, LOG_LEVEL_ERROR,
                              "out of memory: a message for an application is lost");

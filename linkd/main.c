@@ -7,8 +7,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
-#include <time.h>
 #include <uv.h>
 
 #include "agent.h"
@@ -17,8 +15,8 @@
 #include "ipc-server.h"
 #include "limits.h"
 #include "log.h"
+#include "notify.h"
 #include "peer.h"
-#include "watch.h"
 
 LogLevel log_max_level = LOG_LEVEL_INFO;
 bool log_to_journal;
@@ -31,9 +29,7 @@ typedef struct Daemon {
         Config config; /* in force; the agent looks at its settings */
         int argc;      /* for reading the configuration again */
         char **argv;
-        Timer *status_timer;
-        Watcher status_watcher;
-        char status[128]; /* as it was told last */
+        Notify *notify;
 } Daemon;
 
 static unsigned count_hosts(const Agent *a)
@@ -54,65 +50,6 @@ static unsigned count_peers(const Agent *a)
         return n;
 }
 
-/* ---- what the service manager is told ---- */
-
-static void describe_status(const Agent *a, char *out, size_t size)
-{
-        unsigned uplinks = 0, registered = 0, sessions = 0, peers = count_peers(a);
-
-        for (const Host *h = a->hosts; h; h = h->next) {
-                sessions += h->n_sessions;
-                for (const Uplink *u = h->uplinks; u; u = u->next) {
-                        uplinks++;
-                        registered += u->state == UPLINK_REGISTERED;
-                }
-        }
-        for (const Peer *p = a->peers; p; p = p->next)
-                sessions += peer_n_links(p);
-        (void)snprintf(out, size, "%u of %u uplink%s registered, %u peer%s, %u session%s",
-                       registered, uplinks, uplinks == 1 ? "" : "s", peers, peers == 1 ? "" : "s",
-                       sessions, sessions == 1 ? "" : "s"); /* fits */
-}
-
-static void on_status_timer(void *userdata)
-{
-        Daemon *d = userdata;
-        char text[sizeof(d->status)];
-
-        describe_status(d->agent, text, sizeof(text));
-        if (strcmp(text, d->status) == 0)
-                return;
-        memcpy(d->status, text, sizeof(text));
-        (void)sd_notifyf(0, "STATUS=%s", text); /* nobody listening is fine */
-}
-
-/* What is told about may be half-way: it is looked at from the loop. */
-static void on_change(void *userdata, WatchTopic topic, const Buf *json)
-{
-        Daemon *d = userdata;
-
-        (void)topic;
-        (void)json;
-        if (!timer_active(d->status_timer))
-                timer_start(d->status_timer, STATUS_DELAY_MSEC);
-}
-
-static int watch_status(Daemon *d)
-{
-        d->status_watcher = (Watcher){
-                .topics = 1U << WATCH_HOST | 1U << WATCH_UPLINK | 1U << WATCH_PEER |
-                          1U << WATCH_SESSION,
-                .func = on_change,
-                .userdata = d,
-        };
-        d->status_timer = timer_new(&d->loop, on_status_timer, d);
-        if (!d->status_timer)
-                return -ENOMEM;
-        if (getenv("NOTIFY_SOCKET")) /* else nobody is told */
-                watch_add(d->agent, &d->status_watcher);
-        return 0;
-}
-
 /* ---- signals ---- */
 
 /* Closes everything: the loop then runs out. */
@@ -123,11 +60,9 @@ static void stop(Daemon *d)
                 uv_close((uv_handle_t *)&d->interrupt, NULL);
                 uv_close((uv_handle_t *)&d->hangup, NULL);
         }
-        d->status_timer = timer_free(d->status_timer);
-        if (!d->agent)
-                return;
-        watch_remove(d->agent, &d->status_watcher);
-        agent_stop(d->agent);
+        d->notify = notify_free(d->notify);
+        if (d->agent)
+                agent_stop(d->agent);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -135,7 +70,7 @@ static void on_signal(uv_signal_t *handle, int signum)
         Daemon *d = handle->data;
 
         log_info("ending on signal %d", signum);
-        (void)sd_notify(0, "STOPPING=1"); /* nobody listening is fine */
+        notify_stopping();
         stop(d);
 }
 
@@ -180,15 +115,11 @@ static void reload(Daemon *d)
 static void on_hangup(uv_signal_t *handle, int signum)
 {
         Daemon *d = handle->data;
-        struct timespec now;
 
         (void)signum;
-        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-                         (unsigned long long)now.tv_sec * 1000000 +
-                                 (unsigned long long)now.tv_nsec / 1000);
+        notify_reloading();
         reload(d);
-        (void)sd_notify(0, "READY=1"); /* nobody listening is fine */
+        notify_ready(d->notify);
 }
 
 static int watch_signals(Daemon *d)
@@ -247,7 +178,7 @@ static int start(Daemon *d)
         if (r == 0)
                 r = watch_signals(d);
         if (r == 0)
-                r = watch_status(d);
+                r = notify_new(&d->notify, d->agent);
         if (r == 0)
                 r = agent_start(d->agent);
         if (r < 0) {
@@ -255,8 +186,7 @@ static int start(Daemon *d)
                 return r;
         }
         fprintf(stderr, "ready: socket %s\n", config->settings.socket);
-        describe_status(d->agent, d->status, sizeof(d->status));
-        (void)sd_notifyf(0, "READY=1\nSTATUS=%s", d->status); /* nobody listening is fine */
+        notify_ready(d->notify);
         return 0;
 }
 

@@ -146,7 +146,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                 ws_free(ws);
                 secret_object_free(keys);
                 if (r == 0) {
-                        peer->last_uplink = uplink;
+                        peer_note_uplink(peer, uplink);
                         log_info("paired with host %s as peer %s", credential->address, peer->name);
                         p->func(p->userdata, peer, NULL, NULL);
                         break;

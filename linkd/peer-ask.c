@@ -88,9 +88,12 @@ static bool make_ask_room(Peer *p)
                     (!idle || k->used_msec < idle->used_msec))
                         idle = k;
         }
-        if (n >= PEER_ASKS_MAX && idle)
-                peer_ask_free(idle);
-        return n < PEER_ASKS_MAX || idle;
+        if (n < PEER_ASKS_MAX)
+                return true;
+        if (!idle)
+                return false;
+        peer_ask_free(idle);
+        return true;
 }
 
 int peer_ask_conduit(Peer *p, uid_t uid, Conduit **ret)

@@ -177,6 +177,15 @@ int peer_rename(Peer *p, const char *name)
         return 0;
 }
 
+void peer_note_uplink(Peer *p, size_t uplink)
+{
+        if (uplink == p->last_uplink ||
+            uplink >= p->n_uplinks) /* the list may have been replaced meanwhile */
+                return;
+        p->last_uplink = uplink;
+        agent_note_last_seen(p->agent);
+}
+
 static int load_uplinks(Peer *p, JsonSlice list)
 {
         JsonSlice url;
@@ -393,8 +402,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
         l->connector = NULL; /* it ends itself */
         switch (result) {
         case CONNECTOR_CONNECTED:
-                if (uplink < p->n_uplinks) /* the list may have been replaced meanwhile */
-                        p->last_uplink = uplink;
+                peer_note_uplink(p, uplink);
                 l->connected_msec = uv_now(p->agent->loop);
                 l->round_failed = false;
                 p->revoked = false;

@@ -31,7 +31,7 @@ struct Peer {
         Credential *credential; /* secret_object_new */
         char *uplinks[UPLINKS_MAX];
         size_t n_uplinks;
-        size_t last_uplink; /* the one that last worked */
+        size_t last_uplink; /* the one that last worked: peer_note_uplink */
         time_t created_at, since;
         PeerState state;
         bool revoked; /* the last word of the host; until a connect succeeds or it is paired again
@@ -76,6 +76,8 @@ int peer_replace(Peer *p, const Credential *c, char *const *uplinks, size_t n_up
 int peer_rename(Peer *p, const char *name) _must_use_;
 int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text) _must_use_;
 Peer *peer_free(Peer *p);
+/* A connection came about by that relay: it is tried first from now on, also after a restart. */
+void peer_note_uplink(Peer *p, size_t uplink);
 /* Removes it from disk, then from memory; its links are closed. */
 int peer_remove(Peer *p) _must_use_;
 const char *peer_state_name(PeerState s);

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "liblinkproto/inviteuri.h"
 #include "limits.h"
+#include "text.h"
 
 /* A lookup and a socket outlive a probe that is given up: they let go of it and end by themselves.
  */
@@ -200,6 +201,7 @@ static void end_health(Probe *p)
         } else {
                 (void)snprintf(text, sizeof(text), "it answers %.*s",
                                (int)MIN(strcspn(p->answer, "\r\n"), (size_t)48), p->answer);
+                text_make_printable(text);
                 end(p, false, p->answer[0] ? text : "it hangs up");
         }
         take_date(p, find_date_msec(p->answer));

@@ -4,6 +4,7 @@
 #include <openssl/x509_vfy.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -129,11 +130,13 @@ static int take_ca_file(void *userdata, const ConfSource *src, const config_sett
 {
         Settings *to = userdata;
         X509_STORE *store;
+        struct stat st;
         int r = conf_string_dup(src, s, &to->ca_file);
 
         if (r < 0)
                 return r;
-        if (access(to->ca_file, R_OK) < 0)
+        /* A device might never end, and a FIFO never begin. */
+        if (access(to->ca_file, R_OK) < 0 || stat(to->ca_file, &st) < 0 || !S_ISREG(st.st_mode))
                 return conf_fault(src, s, NULL, "a file that can be read");
         store = X509_STORE_new();
         if (!store)

@@ -53,7 +53,6 @@ struct Uplink {
         WaitingLink *waiting, **waiting_end; /* for a slot */
         unsigned n_waiting;
         Timer *waiting_timer;
-        bool told_full; /* that links are dropped: once, until there is room again */
 };
 
 /* url: normalized; copied. Not started. */

@@ -20,9 +20,9 @@ enum {
         LOG_REPEAT_MSEC = 10 * 1000, /* between two complaints about the same */
 
         /* ---- wire.md section 5 ---- */
-        ROLE_MSEC = 30 * 1000,  /* for the first valid control message */
-        PING_MSEC = 30 * 1000,  /* between pings; not answered by the next: dropped */
-        STALL_MSEC = 60 * 1000, /* an end that takes nothing this long while data waits: 4006 */
+        ROLE_MSEC = 30 * 1000,      /* for the first valid control message */
+        PING_MSEC = 30 * 1000,      /* between pings; not answered by the next: dropped */
+        STALL_MSEC = 60 * 1000,     /* an end that takes nothing this long while data waits: 4006 */
         STALL_LOOK_MSEC = 5 * 1000, /* how often it is looked at: one system call */
         /* What the kernel holds for an end that takes nothing. Beyond the two above, which close
          * with a code. */
@@ -54,7 +54,9 @@ enum {
         ACCEPT_PAUSE_MSEC = 100, /* when there is no descriptor: nothing else helps than waiting */
         LISTENERS_MAX = 16,
         CONFIG_BYTES_MAX =
-                1024 * 1024, /* relay.conf: 20,000 keys; more belong into their own file */
+                1024 * 1024,       /* relay.conf: 20,000 keys; more belong into their own file */
+        KEYS_LINE_MAX = 64 * 1024, /* bytes of a line of allowed_register_keys_file: what is no text
+                                      may have no end */
 
         /* ---- bounds on tables ---- */
         /* Signatures that are remembered against replay: 10 minutes of 400 registers a second; 96

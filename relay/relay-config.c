@@ -157,26 +157,41 @@ static int add_keys(Allowlist *a, const char *list, const char *where, char **re
         }
 }
 
+/* One line into a buffer of KEYS_LINE_MAX. 1; 0 at the end; -EFBIG; -EILSEQ for a NUL; -EIO. */
+static int read_line(FILE *f, char *line)
+{
+        size_t n;
+
+        errno = 0;
+        if (!fgets(line, KEYS_LINE_MAX, f))
+                return feof(f) ? 0 : errno ? -errno : -EIO;
+        n = strlen(line);
+        if (n == KEYS_LINE_MAX - 1 && line[n - 1] != '\n')
+                return -EFBIG;
+        return (n == 0 || line[n - 1] != '\n') && !feof(f) ? -EILSEQ : 1;
+}
+
 /* name: the setting, for faults. */
 static int add_keys_file(Allowlist *a, const char *path, const char *name, char **ret_fault)
 {
-        _cleanup_(freep) char *line = NULL;
+        _cleanup_(freep) char *line = malloc(KEYS_LINE_MAX);
         char where[KEYS_FILE_PATH_MAX + 64];
-        FILE *f = fopen(path, "re");
-        size_t size = 0;
-        int r = 0;
+        FILE *f = line ? fopen(path, "re") : NULL;
+        int r = 1;
 
         if (!f)
                 return relay_fault(ret_fault, -errno, "%s=%s: %s", name, path, strerror(errno));
-        for (unsigned n = 1; r == 0 && (errno = 0, getline(&line, &size, f)) >= 0; n++) {
-                line[strcspn(line, "#")] = '\0';
+        for (unsigned n = 1; r > 0; n++) {
                 (void)snprintf(where, sizeof(where), "%s=%s, line %u", name, path,
                                n); /* cut is fine */
+                r = read_line(f, line);
+                if (r < 0)
+                        (void)relay_fault(ret_fault, r, "%s: %s", where, strerror(-r));
+                if (r <= 0)
+                        break;
+                line[strcspn(line, "#")] = '\0';
                 r = add_keys(a, line, where, ret_fault);
-        }
-        if (r == 0 && !feof(f)) {
-                r = errno ? -errno : -EIO;
-                (void)relay_fault(ret_fault, r, "%s=%s: %s", name, path, strerror(-r));
+                r = r < 0 ? r : 1;
         }
         (void)fclose(f); /* only read */
         return r;

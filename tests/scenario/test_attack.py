@@ -23,7 +23,7 @@ from ipckit import (  # noqa: E402
     ASK, App, CALL, CONNECT, ERROR, EVENT, FRAME_MAX, HELLO, HELLO_FRAME, INCOMING, OPENED, REQUEST,
     RESPONSE, RESULT, SERVE, frame, member, text, word)
 
-from linkv1 import client, header, noise, spake2, ws  # noqa: E402
+from linkv1 import client, header, noise, seal, spake2, ws  # noqa: E402
 from linkv1.codec import unb64u  # noqa: E402
 
 MIB = 1 << 20
@@ -128,9 +128,9 @@ class Attack(World):
         self.assertEqual(app.next()[0], RESULT)
         return app
 
-    def device(self, home, relay):
+    def device(self, home, relay, *words):
         """A credential that the test itself holds."""
-        invitation = home.json("invite")
+        invitation = home.json("invite", *words)
         address = home.json("status")["hosts"][0]["address"]
 
         async def pair():
@@ -570,6 +570,43 @@ class Recovery(Attack):
 
         self.call(first_has_ended())
         self.assertEqual(sum("gives its place" in l for l in self.home.lines if l), 1)
+
+
+class Expiry(Attack):
+    """A device that connects in time and says its first word when its time is over."""
+
+    def test_the_first_frame_comes_late(self):
+        home = self.agent("home")
+        relay = self.own_relay(home)
+        app = self.server(home)
+        made = self.device(home, relay, "--device-ttl", "3s")
+        app.until(INCOMING)
+        head = header.Header(header.RECONNECT, key_id=made.key_id).encode()
+        handshake = noise.Handshake(initiator=True, prologue=head, static=made.host_static_public, psk=made.token)
+
+        async def connect():
+            s = await relay.link()
+            await s.send(head)
+            await s.send(handshake.write_message1())
+            handshake.read_message2(await s.recv())
+            return s
+
+        async def speak(s):
+            request = seal.Cipher(handshake.split()[0]).seal(b'{"t":"req","id":1,"cmd":"too late"}')
+            try:
+                await s.send(request)
+                while True:
+                    await s.recv()
+            except (ws.Closed, ConnectionError):
+                s.abort()
+
+        s = self.call(connect())
+        home.until("expired", lambda: home.json("devices")[0]["expired"])
+        self.call(speak(s))
+        self.assertEqual(home.json("host", "list")[0]["sessions"], 0)
+        app.send(CALL, text("status"), request=77)
+        got = app.until(INCOMING, REQUEST, RESULT)
+        self.assertEqual((got[0], got[3]), (RESULT, 77))  # nobody heard of it
 
 
 class Slots(Attack):

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -455,44 +456,106 @@ class Access(World):
 class Service(World):
     """What the service manager is told."""
 
-    def test_the_truth(self):
-        socket_path = os.path.join(self.directory, "notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.bind(socket_path)
-            told.settimeout(agentkit.LIMIT_SEC)
-            os.environ["NOTIFY_SOCKET"] = socket_path
-            try:
-                home = self.agent("home")
-            finally:
-                del os.environ["NOTIFY_SOCKET"]
+    def setUp(self):
+        super().setUp()
+        path = os.path.join(self.directory, "notify")
+        self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.told.close)
+        self.told.bind(path)
+        self.told.settimeout(agentkit.LIMIT_SEC)
+        self.env = {"NOTIFY_SOCKET": path}
 
-            def wait(*lines):
-                """What comes on the way does not matter."""
-                while not set(lines) <= set(told.recv(4096).decode().splitlines()):
-                    pass
+    def wait(self, *lines):
+        """The message that has all these lines; what comes on the way does not matter."""
+        while True:
+            got = self.told.recv(4096).decode().splitlines()
+            if set(lines) <= set(got):
+                return got
 
-            wait("READY=1", "STATUS=0 of 0 uplinks registered, 0 peers, 0 sessions")
-            net = self.relay()
-            home.ctl("uplink", "add", net.url)
-            wait("STATUS=1 of 1 uplink registered, 0 peers, 0 sessions")
-            home.ctl("uplink", "add", "ws://127.0.0.1:1")
-            wait("STATUS=1 of 2 uplinks registered, 0 peers, 0 sessions")
-            laptop = self.agent("laptop")
-            laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
-            listener = self.add(laptop.start_ctl("listen", "home"))
-            listener.wait_line("listening")
-            wait("STATUS=1 of 2 uplinks registered, 0 peers, 1 session")
-            net.kill()
-            self.ended(net)
-            wait("STATUS=0 of 2 uplinks registered, 0 peers, 0 sessions")
-            home.process.send_signal(signal.SIGHUP)
-            wait("RELOADING=1")
-            wait("READY=1")
-            listener.stop()
-            self.ended(listener)
+    def test_status(self):
+        home = self.agent("home", env=self.env)
+        self.wait("READY=1", "STATUS=0 of 0 uplinks registered, 0 peers, 0 sessions")
+        net = self.relay()
+        home.ctl("uplink", "add", net.url)
+        self.wait("STATUS=1 of 1 uplink registered, 0 peers, 0 sessions")
+        home.ctl("uplink", "add", "ws://127.0.0.1:1")
+        self.wait("STATUS=1 of 2 uplinks registered, 0 peers, 0 sessions")
+        laptop = self.agent("laptop")
+        laptop.ctl("pair", home.json("invite")["uri"], "--name", "home")
+        listener = self.add(laptop.start_ctl("listen", "home"))
+        listener.wait_line("listening")
+        self.wait("STATUS=1 of 2 uplinks registered, 0 peers, 1 session")
+        net.kill()
+        self.ended(net)
+        self.wait("STATUS=0 of 2 uplinks registered, 0 peers, 0 sessions")
+        listener.stop()
+        self.ended(listener)
+        home.stop()
+        self.ended(home)
+        self.wait("STOPPING=1")
+
+    def test_ready_is_when_the_socket_answers(self):
+        base = pathlib.Path(self.directory)
+        linkd = self.add(agentkit.Child([agentkit.program("linkd"), "--state-dir", str(base / "state"), "--socket",
+                                         str(base / "s"), "--config", os.devnull], self.env))
+        got = self.told.recv(4096).decode().splitlines()  # the first that is told at all
+        self.assertEqual(got, ["READY=1", "STATUS=0 of 0 uplinks registered, 0 peers, 0 sessions"])
+        linkd.socket = base / "s"
+        app = App(linkd)
+        self.assertEqual(app.status()[0], RESULT)
+        app.close()
+
+    def test_a_start_that_fails_is_never_ready(self):
+        home = self.agent("home", env=self.env)
+        self.wait("READY=1")
+        with self.assertRaises(AssertionError):
+            self.agent("home", env=self.env)  # the state is in use
+        home.stop()
+        self.ended(home)
+        self.assertEqual(self.told.recv(4096), b"STOPPING=1")
+
+    def test_reloads(self):
+        home = self.agent("home", env=self.env)
+        self.wait("READY=1")
+        for config, says in ((UNPACED, "was read again"), ("nonsense;", "stays as it was")):
+            before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            home.reload(config, says)
+            got = self.wait("RELOADING=1")
+            usec = int(dict(line.split("=", 1) for line in got)["MONOTONIC_USEC"])
+            self.assertLessEqual(before, usec)
+            self.assertLessEqual(usec, time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+            got = self.told.recv(4096).decode().splitlines()  # at once, also when it was refused
+            self.assertIn("READY=1", got)
+
+    def test_watchdog(self):
+        home = self.agent("home", env=self.env | {"WATCHDOG_USEC": "200000"})
+        for _ in range(3):
+            self.wait("WATCHDOG=1")
+        os.kill(home.process.pid, signal.SIGSTOP)  # it hangs
+        while b"State:\tT" not in pathlib.Path(f"/proc/{home.process.pid}/status").read_bytes():
+            time.sleep(0.01)
+        self.told.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                self.told.recv(4096)
+        time.sleep(0.5)  # of what must not come there is no event
+        with self.assertRaises(BlockingIOError):
+            self.told.recv(4096)
+        os.kill(home.process.pid, signal.SIGCONT)
+        self.told.settimeout(agentkit.LIMIT_SEC)
+        self.wait("WATCHDOG=1")
+
+    def test_no_watchdog(self):
+        """It is for another process, or none at all."""
+        for n, env in enumerate(({}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"})):
+            home = self.agent(f"home{n}", env=self.env | env)
+            home.ctl("status")
             home.stop()
             self.ended(home)
-            wait("STOPPING=1")
+            got = self.told.recv(4096)
+            while b"STOPPING=1" not in got:
+                self.assertNotIn(b"WATCHDOG", got)
+                got = self.told.recv(4096)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import agentkit  # noqa: E402
 from agentkit import Failed, World  # noqa: E402
-from linkv1 import client, codec, credential, header, host as v1_host, spake2  # noqa: E402
+from linkv1 import client, codec, credential, header, host as v1_host, spake2, ws  # noqa: E402
 
 
 class Hosts(World):
@@ -172,8 +172,8 @@ class Recovery(World):
             self.assertNotIn(key.encode(), path.read_bytes())
         self.assertNotIn(key, self.home.output)
 
-    def test_attempts_at_a_time_are_bounded(self):
-        """Five that hang take all places; when they go, the key works as before."""
+    def test_attempts_that_hang_lock_nobody_out(self):
+        """Five take all places; the oldest gives its own, and the others keep theirs."""
         key = self.home.json("recovery", "enable")["key"]
 
         async def hang():
@@ -185,20 +185,15 @@ class Recovery(World):
                 await socket.send(spake2.Side(key, head, client=True).share)
                 await asyncio.wait_for(socket.recv_message(), agentkit.LIMIT_SEC)  # pB: it has its place
                 sockets.append(socket)
-            with self.assertRaises(client.Unreachable):  # closed before pB
-                await client.pair([self.net.url], self.address, key, recover=True)
+            await asyncio.to_thread(self.pair, self.agent("laptop"), key)
+            with self.assertRaises(ws.Closed):
+                await asyncio.wait_for(sockets[0].recv_message(), agentkit.LIMIT_SEC)
             for socket in sockets:
                 socket.abort()
 
         asyncio.run(hang())
-        laptop = self.agent("laptop")
-        self.home.until("a place is free", lambda: self.tries(laptop, key))
-
-    def tries(self, agent, key):
-        try:
-            return self.pair(agent, key)
-        except Failed:
-            return None
+        self.home.wait_line("recovery: gives its place")
+        self.assertEqual(sum("gives its place" in line for line in self.home.lines if line), 1)
 
     def test_somebody_elses_host(self):
         laptop = self.agent("laptop")
@@ -505,6 +500,46 @@ class State(World):
             laptop.ctl("call", "home", "1")
 
 
+class LastRelay(World):
+    """The relay that last worked is tried first, also after a restart."""
+
+    def restart(self):
+        self.laptop.stop()
+        self.ended(self.laptop)
+        self.laptop = self.agent("laptop")
+
+    def uplink(self):
+        (peer,) = self.laptop.json("peers")
+        return peer["uplink"]
+
+    def test_it_is_remembered(self):
+        first, second = self.relay(), self.relay()
+        home, self.laptop, _ = self.paired(first, second)
+        self.assertEqual(self.uplink(), first.url)
+        first.kill()
+        self.ended(first)
+        self.assertEqual(self.laptop.ctl("call", "home", "1"), "1\n")
+        self.assertEqual(self.uplink(), second.url)
+        self.restart()
+        self.assertEqual(self.uplink(), second.url)  # before anything was dialed
+        file = self.laptop.state / "last-relay"
+        (key_id, place), = [line.split() for line in file.read_text().splitlines()]
+        self.assertEqual(place, "1")
+        self.assertNotIn("ws://", file.read_text())
+        # What means nothing is passed over, and makes no peer.
+        file.write_text(f"{key_id} 2\n{key_id} -1\n{key_id}\n{key_id} 1x\n" + "A" * 22 + " 0\n\n\0")
+        self.restart()
+        self.assertEqual(self.uplink(), first.url)
+        file.write_text(f"{key_id} 1")
+        self.laptop.ctl("peer", "remove", "home")
+        self.restart()
+        self.assertEqual(self.laptop.json("peers"), [])
+        file.unlink()
+        os.mkfifo(file)
+        self.restart()
+        self.assertEqual(self.laptop.json("peers"), [])
+
+
 class Liar(http.server.BaseHTTPRequestHandler):
     """No relay, and its clock is an hour ahead."""
 
@@ -577,6 +612,27 @@ class Doctor(World):
             home.ctl("doctor")
         self.assertEqual(caught.exception.status, 1)
         self.assertRegex(caught.exception.out, "WRONG " + urls["gone"] + ": no connection.*\n +see that")
+
+    def test_an_answer_that_is_no_text(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+
+        def answer():
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 500 \xff\xc3 \x1b[31m\xed\xa0\x80\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        home = self.agent("home")
+        home.ctl("uplink", "add", f"ws://127.0.0.1:{server.getsockname()[1]}")
+        found = self.doctor(home, 1)
+        steps = {s["step"]: s["detail"] for s in found["relays"][0]["steps"]}
+        self.assertEqual(steps["health"], "it answers HTTP/1.1 500 ?? ?[31m???")
 
     def test_without_an_agent(self):
         done = subprocess.run([agentkit.program("linkctl"), "--socket", "/nowhere/s", "--json", "doctor"],

@@ -436,7 +436,7 @@ def main():
         soak = Soak(directory, options.seed)
         try:
             soak.run(options.seconds)
-        except AssertionError as e:
+        except (AssertionError, OSError) as e:
             logs = agentkit.BUILD / "soak-logs"
             soak.write_logs(logs)
             print(f"soak agent: FAILED after {time.monotonic() - soak.began:.1f} s: {e}\n"

@@ -71,8 +71,18 @@ class Relay(LinkRelay):
         self.get("/health")
 
     def get(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=LIMIT_SEC) as answer:
-            return answer.read().decode()
+        """Again, as long as the relay is full of others who have just gone."""
+        deadline = time.monotonic() + LIMIT_SEC
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}",
+                                            timeout=LIMIT_SEC) as answer:
+                    return answer.read().decode()
+            except OSError as e:
+                self.check()
+                if time.monotonic() > deadline:
+                    raise Broken(f"{path} is not answered: {e}") from None
+                time.sleep(0.05)
 
     def sockets(self):
         return sum(map(int, SOCKETS.findall(self.get("/metrics"))))

@@ -350,6 +350,34 @@ static void bad_key_file(void **state)
 
 /* ---- the configuration file ---- */
 
+/* What has no end, and what is no text, is refused by its line. */
+static void endless_key_file(void **state)
+{
+        _cleanup_(freep) char *text = malloc(KEYS_LINE_MAX + 2);
+        char *fault = NULL;
+        RelayConfig c;
+        File f;
+        (void)state;
+
+        assert_non_null(text);
+        memset(text, ' ', KEYS_LINE_MAX + 2);
+        text[0] = '#';
+        text[KEYS_LINE_MAX - 2] = '\n'; /* the longest that is read */
+        text[KEYS_LINE_MAX - 1] = '\0';
+        file_allows(text, 0);
+        text[KEYS_LINE_MAX - 2] = ' ';
+        text[KEYS_LINE_MAX - 1] = '\n';
+        text[KEYS_LINE_MAX] = '\0';
+        f = key_file_with(text);
+        relay_config_init(&c);
+        assert_int_equal(relay_config_load(&c, NULL, false, &fault), -EFBIG);
+        assert_non_null(strstr(fault, "line 1"));
+        free(fault);
+        relay_config_done(&c);
+        assert_int_equal(unlink(f.path), 0);
+        assert_refused("LINK_ALLOWED_REGISTER_KEYS_FILE", "/dev/zero");
+}
+
 static void load_file(const char *content, RelayConfig *c)
 {
         File f = file_with(content);
@@ -486,6 +514,7 @@ int main(void)
                 config_test(bad_keys),
                 config_test(key_file),
                 config_test(bad_key_file),
+                config_test(endless_key_file),
                 config_test(file_numbers),
                 config_test(file_and_environment),
                 config_test(bad_files),
