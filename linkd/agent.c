@@ -45,7 +45,11 @@ Peer *agent_find_peer(Agent *a, const char *name, size_t len)
 
 static void on_last_seen_timer(void *userdata)
 {
-        lastseen_write(userdata);
+        Agent *a = userdata;
+
+        lastseen_write(a);
+        if (a->last_seen_failed)
+                agent_note_last_seen(a); /* tries again */
 }
 
 void agent_note_last_seen(Agent *a)
@@ -144,8 +148,8 @@ static int make_first_host(Agent *a, unsigned n_hosts_unreadable, char **ret_fau
         }
         r = host_create(&h, a, "default");
         if (r < 0) {
-                if (asprintf(ret_fault, "cannot store the new identity in %s: %s",
-                             store_dir(a->store), strerror(-r)) < 0)
+                if (asprintf(ret_fault, "cannot store the new identity in %s: %s; %s",
+                             store_dir(a->store), strerror(-r), store_remedy(r)) < 0)
                         *ret_fault = NULL;
                 return r;
         }

@@ -44,7 +44,8 @@ typedef struct Agent {
                                           "revoked" */
         time_t started_at;
         Timer *last_seen_timer;
-        LogLimit relay_log; /* of what relays do to this machine as a client */
+        bool last_seen_failed; /* the last time; it has been logged */
+        LogLimit relay_log;    /* of what relays do to this machine as a client */
         Watcher *watchers;
         Usage *usages;  /* questions under way */
         Doctor *doctor; /* at work; NULL: none */

@@ -18,3 +18,11 @@ int clock_parse_http_date(const char *text, int64_t *ret_msec)
         *ret_msec = (int64_t)t * 1000;
         return 0;
 }
+
+int64_t clock_boot_msec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_BOOTTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}

@@ -278,7 +278,9 @@ static void step(Attempt *a, int result)
                 connected(a);
                 return;
         case HANDSHAKE_WRONG_CODE:
-                wrong_code(c, "the pairing code does not match");
+                /* The host hangs up in either case (PROTOCOL.md "Pairing rules"). */
+                wrong_code(c, "the pairing code does not match (or the host could not keep this "
+                              "device: `linkctl status` there tells)");
                 return;
         case HANDSHAKE_REFUSED:
                 a->refused = c->refused = true;

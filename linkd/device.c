@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "host.h"
 #include "liblinkproto/b64u.h"
 #include "limits.h"
@@ -58,6 +59,9 @@ static int save(Host *h, const Device *d)
 static void link_device(Host *h, Device *d)
 {
         Device **at = &h->devices;
+        int64_t left = MAX((int64_t)d->expires_at - (int64_t)time(NULL), (int64_t)0);
+
+        d->expires_boot_msec = clock_boot_msec() + MIN(left, (int64_t)DEVICE_TTL_MAX_SEC) * 1000;
 
         while (*at)
                 at = &(*at)->next;
@@ -141,9 +145,6 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
                                d->key_id[2]);
         r = save(h, d);
         if (r < 0) {
-                /* In case only the last sync failed: the client will not hear of this device. */
-                if (store_remove(h->agent->store, RECORD_DEVICE, &d->record) < 0)
-                        log_warning("host %s: what was written of a device may be left", h->name);
                 secret_object_free(d);
                 return r;
         }
@@ -156,12 +157,14 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by)
 
 bool host_device_is_expired(const Device *d)
 {
-        return d->expires_at && time(NULL) >= d->expires_at;
+        return d->expires_at &&
+               (time(NULL) >= d->expires_at || clock_boot_msec() >= d->expires_boot_msec);
 }
 
 void host_check_expiry(Host *h)
 {
         time_t now = time(NULL);
+        int64_t boot = clock_boot_msec();
         uint64_t wait = UINT64_MAX;
 
         for (const Device *d = h->devices; d; d = d->next) {
@@ -175,6 +178,7 @@ void host_check_expiry(Host *h)
                                  h->name, d->label, n);
                 } else {
                         wait = MIN(wait, (uint64_t)(d->expires_at - now) * 1000);
+                        wait = MIN(wait, (uint64_t)(d->expires_boot_msec - boot));
                 }
         }
         if (wait == UINT64_MAX)
@@ -183,14 +187,10 @@ void host_check_expiry(Host *h)
                 timer_start(h->expiry_timer, MIN(wait + 1, (uint64_t)EXPIRY_CHECK_MSEC));
 }
 
-int host_revoke(Host *h, Device *d, unsigned *ret_ended)
+unsigned host_forget_device(Host *h, Device *d, const char *word, const char *message)
 {
         uint8_t key_id[KEY_ID_BYTES];
-        unsigned n = 0;
-        int r = store_remove(h->agent->store, RECORD_DEVICE, &d->record);
 
-        if (r < 0)
-                return r;
         memcpy(key_id, d->key_id, KEY_ID_BYTES);
         log_info("host %s: device %s is revoked", h->name, d->label);
         for (Device **at = &h->devices; *at; at = &(*at)->next)
@@ -201,8 +201,15 @@ int host_revoke(Host *h, Device *d, unsigned *ret_ended)
                 }
         watch_tell_device(h, d, "revoked");
         secret_object_free(d);
-        n = host_end_device_sessions(h, key_id, "revoked", "the device was revoked");
         agent_note_last_seen(h->agent);
-        *ret_ended = n;
-        return 0;
+        return host_end_device_sessions(h, key_id, word, message);
+}
+
+int host_revoke(Host *h, Device *d, unsigned *ret_ended)
+{
+        int r = store_remove(h->agent->store, RECORD_DEVICE, &d->record);
+
+        if (r >= 0)
+                *ret_ended = host_forget_device(h, d, "revoked", "the device was revoked");
+        return r;
 }

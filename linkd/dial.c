@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "limits.h"
 #include "log.h"
 #include "text.h"
@@ -250,6 +251,10 @@ static int open_socket(Route *r, const struct sockaddr_storage *address)
 
         if (fd < 0)
                 return -errno;
+        if (!files_may_keep(fd, FILES_NETWORK)) {
+                (void)close(fd); /* nothing was promised on it */
+                return -EMFILE;
+        }
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* slower without */
         if (connect(fd, (const struct sockaddr *)address, address_size(address)) < 0 &&
             errno != EINPROGRESS) {

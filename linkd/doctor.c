@@ -83,10 +83,7 @@ static void find_in_state(Doctor *d)
         int r = store_try_write(a->store);
 
         if (r < 0)
-                find(d, true, store_dir(a->store),
-                     r == -ENOSPC || r == -EDQUOT
-                             ? "make room on the disk"
-                             : "mount it writable, and give it to linkd's user",
+                find(d, true, store_dir(a->store), store_remedy(r),
                      "the state directory cannot be written: %s", strerror(-r));
         for (const Unreadable *u = a->unreadable; u; u = u->next)
                 find(d, true, store_dir(a->store),

@@ -226,33 +226,45 @@ Host *host_free(Host *h)
         return NULL;
 }
 
-static int remove_records(Host *h)
+/* A device whose record is gone is forgotten before anything else can fail: no error brings it
+ * back. */
+static int remove_devices(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
 {
-        _cleanup_(freep) RecordId *ids = calloc(h->n_devices + 1, sizeof(*ids));
-        size_t n = 0;
-        int r;
+        int r = 0, q;
 
-        if (!ids)
-                return -ENOMEM;
-        for (const Device *d = h->devices; d; d = d->next)
-                ids[n++] = d->record;
-        r = store_remove_all(h->agent->store, RECORD_DEVICE, ids, n);
-        if (r == 0)
-                r = store_remove(h->agent->store, RECORD_HOST, &h->record);
-        return r;
+        while (h->devices) {
+                r = store_unlink(h->agent->store, RECORD_DEVICE, &h->devices->record);
+                if (r < 0)
+                        break;
+                *ret_sessions +=
+                        host_forget_device(h, h->devices, "closed", "the host was removed");
+                ++*ret_devices;
+        }
+        q = *ret_devices ? store_sync(h->agent->store) : 0;
+        return r < 0 ? r : q;
+}
+
+static int remove_records(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
+{
+        int r = remove_devices(h, ret_devices, ret_sessions), q;
+
+        if (r < 0)
+                return r;
+        q = store_remove(h->agent->store, RECORD_HOST, &h->record);
+        return q < 0 ? q : MAX(q, r);
 }
 
 int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
 {
         Agent *a = h->agent;
         HostServer *next;
-        int r = remove_records(h);
+        int r;
 
+        *ret_devices = *ret_sessions = 0;
+        r = remove_records(h, ret_devices, ret_sessions);
         if (r < 0)
                 return r;
-        *ret_devices = h->n_devices;
-        *ret_sessions = h->n_sessions;
-        log_info("host %s: removed, with %u devices", h->name, h->n_devices);
+        log_info("host %s: removed, with %u devices", h->name, *ret_devices);
         for (Host **at = &a->hosts; *at; at = &(*at)->next)
                 if (*at == h) {
                         *at = h->next;
@@ -271,7 +283,7 @@ int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions)
         watch_tell_host(h, "removed");
         host_free(h);
         agent_note_last_seen(a);
-        return 0;
+        return r;
 }
 
 /* ---- uplinks ---- */

@@ -23,7 +23,10 @@ struct Device {
         char admitted_by[16]; /* b64u code id of the invitation, "" for the unnamed one, or
                                  "recovery" */
         time_t created_at, last_seen_at;
-        time_t expires_at; /* 0: never */
+        time_t expires_at;         /* 0: never */
+        int64_t expires_boot_msec; /* the same on a clock that nobody sets, as far as was known when
+                                      it was loaded or made: setting a clock back does not prolong
+                                    */
 };
 
 /* Keys of a host: a secret_object_new() object. */
@@ -103,8 +106,8 @@ const char *host_address(const Host *h);
 
 /* Removes an identity from disk and memory with its devices, and ends its sessions at once; h is
  * gone then. Its devices go first: a crash in the middle leaves a host with fewer devices, never
- * devices without a host. *ret_devices, *ret_sessions: how many there were. 0, or what the store
- * says: then it is still there. */
+ * devices without a host. 0 or STORE_UNSYNCED; negative errno: it is still there, with the devices
+ * that could not be removed. *ret_devices, *ret_sessions: how many have gone, also on failure. */
 int host_remove(Host *h, unsigned *ret_devices, unsigned *ret_sessions) _must_use_;
 
 /* Makes a new recovery key (the old one is void then), or none; stored. The key is text. */
@@ -134,13 +137,16 @@ int host_add_device(Host *h, const Credential *c, const Invitation *by) _must_us
 enum { KEY_ID_TEXT_BYTES = 23 };
 void host_key_id_text(const uint8_t key_id[KEY_ID_BYTES], char out[KEY_ID_TEXT_BYTES]);
 Device *host_find_device(const Host *h, const uint8_t key_id[KEY_ID_BYTES]);
-/* Whether its time is over: it is refused then, as a revoked one is. */
+/* Whether its time is over, by either clock: it is refused then, as a revoked one is. */
 bool host_device_is_expired(const Device *d);
-/* Ends the sessions of devices whose time is over, and looks again in time. For host.c, from its timer
- * alone: what it ends may be what is at work. */
+/* Ends the sessions of devices whose time is over, and looks again in time. For host.c, from its
+ * timer alone: what it ends may be what is at work. */
 void host_check_expiry(Host *h);
-/* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many. */
+/* Removes a device from disk and memory and ends its sessions at once. *ret_ended: how many.
+ * STORE_UNSYNCED: it is revoked all the same; negative errno: it is not. */
 int host_revoke(Host *h, Device *d, unsigned *ret_ended) _must_use_;
+/* The half of it in memory. How many sessions there were. For host.c. */
+unsigned host_forget_device(Host *h, Device *d, const char *word, const char *message);
 /* Ends a session; what was sent goes out first. Not from inside a callback of its conduit. */
 void host_end_session(HostSession *s, const char *word, const char *message);
 /* Ends all sessions, since the agent stops. What applications have not answered stays unanswered.

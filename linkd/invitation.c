@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sodium.h>
 
+#include "clock.h"
 #include "dialback.h"
 #include "host.h"
 #include "liblinkproto/b64u.h"
@@ -31,15 +32,6 @@ static void generate_code_id(uint8_t id[CODE_ID_BYTES])
                 randombytes_buf(id, CODE_ID_BYTES);
                 b64u_encode(id, CODE_ID_BYTES, text);
         } while (text[0] == '-');
-}
-
-/* Goes on while the machine sleeps. */
-static int64_t boot_msec(void)
-{
-        struct timespec now;
-
-        (void)clock_gettime(CLOCK_BOOTTIME, &now); /* cannot fail for this clock */
-        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void on_expired(void *userdata)
@@ -79,7 +71,7 @@ int invitation_open(Invitation **ret, Host *h, const char *code, bool has_code_i
                 generate_code_id(i->code_id);
         strncpy(i->label, label, sizeof(i->label) - 1); /* checked by the caller; zeroed */
         i->expires_at = time(NULL) + (time_t)ttl_sec;
-        i->closes_msec = boot_msec() + (int64_t)ttl_sec * 1000;
+        i->closes_msec = clock_boot_msec() + (int64_t)ttl_sec * 1000;
         i->code = code ? secret_copy(code, strlen(code)) : generate_code();
         i->timer = timer_new(h->agent->loop, on_expired, i);
         if (!i->code || !i->timer) {
@@ -124,7 +116,7 @@ bool invitation_is_full(const Invitation *i)
 
 bool invitation_reserve(Invitation *i)
 {
-        if (boot_msec() >= i->closes_msec)
+        if (clock_boot_msec() >= i->closes_msec)
                 return false; /* its timer will notice, a little later */
         if (invitation_is_full(i))
                 return false;

@@ -134,6 +134,8 @@ void call_invite(Call *call)
                 call_fail(call, "noUplink",
                           "the host has no relay to be reached by: run `linkctl uplink add URL` "
                           "first");
+        } else if ((r = store_try_write(call->agent->store)) < 0) {
+                call_fail_errno(call, r); /* nobody could be kept */
         } else if ((r = invitation_open(&i, h, code, !no_id, label ? label : "", (uint64_t)ttl)) <
                    0) {
                 call_fail_errno(call, r);
@@ -273,15 +275,20 @@ static void revoke_one(Call *call, Host *h, Device *d)
                 call_fail_errno(call, r);
                 return;
         }
+        if (r == STORE_UNSYNCED) {
+                call_fail_unsynced(call, "is revoked", label);
+                return;
+        }
         buf_json_member_str(&call->result, "keyId", id);
         buf_json_member_str(&call->result, "label", label);
         buf_json_member_int(&call->result, "sessionsEnded", ended);
 }
 
-/* Every device of a label; a failure tells what is still there. */
+/* Every device of a label. The first that stays ends it; `linkctl devices` tells which are left. */
 static void revoke_all(Call *call, Host *h, const char *label)
 {
         unsigned ended = 0, n;
+        bool unsynced = false;
         Device *next;
 
         buf_json_member_str(&call->result, "label", label);
@@ -300,9 +307,14 @@ static void revoke_all(Call *call, Host *h, const char *label)
                         call_fail_errno(call, r);
                         return;
                 }
+                unsynced = unsynced || r == STORE_UNSYNCED;
                 ended += n;
                 buf_json_comma(&call->result);
                 buf_json_str(&call->result, id, strlen(id));
+        }
+        if (unsynced) {
+                call_fail_unsynced(call, "is revoked everywhere", label);
+                return;
         }
         buf_add_str(&call->result, "]");
         buf_json_member_int(&call->result, "sessionsEnded", ended);

@@ -63,8 +63,20 @@ void call_host_remove(Call *call)
                 return;
         }
         r = host_remove(h, &devices, &sessions);
+        if (r < 0 && devices) {
+                call_fail_f(call, "storage",
+                            "host %s is still there, but %u of its devices are revoked: the state "
+                            "directory %s cannot be written: %s; %s",
+                            name, devices, store_dir(call->agent->store), strerror(-r),
+                            store_remedy(r));
+                return;
+        }
         if (r < 0) {
                 call_fail_errno(call, r);
+                return;
+        }
+        if (r == STORE_UNSYNCED) {
+                call_fail_unsynced(call, "is removed", name);
                 return;
         }
         buf_json_member_str(&call->result, "name", name);

@@ -23,6 +23,8 @@ void call_fail(Call *call, const char *word, const char *message);
 /* The same with a message made of pieces; each %s is at most a URL or a name. */
 void call_fail_f(Call *call, const char *word, const char *format, ...) _printf_(3, 4);
 void call_fail_errno(Call *call, int r);
+/* STORE_UNSYNCED: `name` has been what says ("is revoked"), and may be back. */
+void call_fail_unsynced(Call *call, const char *what, const char *name);
 
 /* A member of the parameters; p NULL: absent or null. */
 JsonSlice call_param(const Call *call, const char *name);

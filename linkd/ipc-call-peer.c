@@ -228,6 +228,8 @@ void call_peer_remove(Call *call)
         r = peer_remove(p);
         if (r < 0)
                 call_fail_errno(call, r);
+        else if (r == STORE_UNSYNCED)
+                call_fail_unsynced(call, "is removed", name);
         else
                 buf_json_member_str(&call->result, "name", name);
 }

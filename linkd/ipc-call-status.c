@@ -78,6 +78,10 @@ static void add_problems(Buf *out, const Agent *a)
 {
         buf_json_name(out, "problems");
         buf_add_str(out, "[");
+        if (store_last_error(a->store) < 0)
+                add_problem(out, "the state directory %s could not be written: %s; %s",
+                            store_dir(a->store), strerror(-store_last_error(a->store)),
+                            store_remedy(store_last_error(a->store)));
         for (const Unreadable *u = a->unreadable; u; u = u->next)
                 add_problem(out, "%s; it is left in place", u->text);
         for (const Host *h = a->hosts; h; h = h->next) {

@@ -33,15 +33,20 @@ void call_fail_errno(Call *call, int r)
                            : r == -ENOMEM ? "internal"
                            : r == -EINVAL ? "badRequest"
                                           : "storage";
-        char text[256];
 
         if (strcmp(word, "storage") == 0)
-                (void)snprintf(text, sizeof(text), "the state directory %s cannot be written: %s",
-                               store_dir(call->agent->store), strerror(-r)); /* cut is fine */
+                call_fail_f(call, word, "the state directory %s cannot be written: %s; %s",
+                            store_dir(call->agent->store), strerror(-r), store_remedy(r));
         else
-                (void)snprintf(text, sizeof(text), "%s",
-                               r == -EUSERS ? "a limit is reached" : strerror(-r));
-        call_fail(call, word, text);
+                call_fail(call, word, r == -EUSERS ? "a limit is reached" : strerror(-r));
+}
+
+void call_fail_unsynced(Call *call, const char *what, const char *name)
+{
+        call_fail_f(call, "storage",
+                    "%s %s, but the disk did not confirm it, and after a crash it may be back: "
+                    "look at the disk of %s (the kernel's log)",
+                    name, what, store_dir(call->agent->store));
 }
 
 /* ---- parameters ---- */

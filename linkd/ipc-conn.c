@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "files.h"
 #include "ipc-access.h"
 #include "ipc-call.h"
 #include "ipc-server-internal.h"
@@ -269,16 +270,21 @@ void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
                                        .json = {.p = (char *)json->data, .n = json->len}});
 }
 
+static void refuse(IpcConn *c, const char *word, const char *message)
+{
+        ipc_conn_send_error(c, 0, 0, word, message);
+        conn_close_later(c, ipc_conn_waiting(c) ? IPC_CLOSE_MSEC : 0);
+        ipc_session_drop_all(c);
+        ipc_call_drop_all(c);
+}
+
 void ipc_conn_fail(IpcConn *c, const char *word, const char *message)
 {
         if (c->closing)
                 return;
         ipc_conn_log(c, LOG_LEVEL_INFO, "closing an application's connection (uid %u): %s: %s",
                      c->caller.uid, word, message);
-        ipc_conn_send_error(c, 0, 0, word, message);
-        conn_close_later(c, ipc_conn_waiting(c) ? IPC_CLOSE_MSEC : 0);
-        ipc_session_drop_all(c);
-        ipc_call_drop_all(c);
+        refuse(c, word, message);
 }
 
 /* ---- in ---- */
@@ -504,16 +510,38 @@ void ipc_conn_wake(IpcConn *c)
 
 /* ---- the beginning ---- */
 
+/* Said when it begins and when it ends, not for each that is refused. */
+static bool has_file(IpcConn *c, int fd)
+{
+        IpcServer *s = c->server;
+        bool has = files_may_keep(fd, c->access & ACCESS_ADMINISTER ? FILES_OWNER : FILES_USER);
+
+        if (!has && !s->short_of_files) {
+                log_error("socket %s: no descriptors are left, applications are refused: raise the "
+                          "limit of open files (LimitNOFILE=), or close sessions",
+                          s->path);
+                s->short_of_files = true;
+        } else if (s->short_of_files && files_may_keep(fd, FILES_NETWORK)) {
+                log_info("socket %s: there are descriptors again", s->path);
+                s->short_of_files = false;
+        }
+        return has;
+}
+
 static int begin(IpcConn *c)
 {
         IpcServer *s = c->server;
+        uv_stream_t *stream = ipc_listener_stream(s->listener);
         int fd, r;
+
+        if (!stream) /* the socket is being made anew */
+                return -EAGAIN;
 
         c->timer = timer_new(c->agent->loop, on_timer, c);
         c->frame_timer = timer_new(c->agent->loop, on_frame_timer, c);
         if (!c->timer || !c->frame_timer)
                 return -ENOMEM;
-        r = uv_accept((uv_stream_t *)&s->pipe, (uv_stream_t *)&c->pipe);
+        r = uv_accept(stream, (uv_stream_t *)&c->pipe);
         if (r == 0)
                 r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
         if (r == 0)
@@ -523,7 +551,11 @@ static int begin(IpcConn *c)
         ipc_access_judge(c);
         timer_start(c->timer, IPC_HELLO_MSEC);
         update_reading(c);
-        if (!ipc_share_has_place(s->conns, s->n_conns, c))
+        if (!has_file(c, fd))
+                refuse(c, "tooMany",
+                       "linkd has no descriptors left: raise its limit of open files "
+                       "(LimitNOFILE=), or close sessions");
+        else if (!ipc_share_has_place(s->conns, s->n_conns, c))
                 ipc_conn_fail(c, "tooMany", "the agent has too many connections, or this user has");
         else if (!(c->access & ACCESS_READ))
                 ipc_conn_fail(c, "forbidden",

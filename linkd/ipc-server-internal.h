@@ -1,23 +1,23 @@
 /* What ipc-server.c (listening) and ipc-conn.c (one connection) share. */
 #pragma once
 
+#include "ipc-listen.h"
 #include "ipc-server.h"
 #include "limits.h"
 #include "log.h"
 
 struct IpcServer {
         Agent *agent;
-        uv_pipe_t pipe;
+        IpcListener *listener;
         uv_prepare_t flush; /* once a turn of the loop: writes what was queued in it */
-        unsigned n_closing; /* of these two handles */
         char *path;
         IpcConn *conns;
         LIST_HEAD(, IpcConn) dirty;
         unsigned n_conns;
-        bool bound;
         gid_t own_group;               /* of the socket's file when it was made */
         gid_t group;                   /* as it was looked at last */
         Timer *again;                  /* accepts what could not be accepted */
+        bool short_of_files;           /* it has been logged */
         LogLimit log;                  /* of connections that were refused or ended */
         uint8_t chunk[IPC_READ_BYTES]; /* one read buffer for all connections */
 };

@@ -1,9 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "ipc-access.h"
@@ -44,9 +42,9 @@ static void accept_one(void *userdata)
         }
 }
 
-static void on_connection(uv_stream_t *stream, int status)
+static void on_connection(void *userdata, int status)
 {
-        IpcServer *s = container_of((uv_pipe_t *)stream, IpcServer, pipe);
+        IpcServer *s = userdata;
 
         if (status < 0)
                 log_trouble(s, status);
@@ -59,42 +57,6 @@ static int fault(char **ret, int error, const char *path, const char *what)
         if (asprintf(ret, "socket %s: %s", path, what) < 0)
                 *ret = NULL;
         return error;
-}
-
-/* Removes a socket nobody answers on. */
-static int clear_path(const char *path, char **ret_fault)
-{
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        struct stat st;
-        int fd, r;
-
-        if (strlen(path) >= sizeof(address.sun_path))
-                return fault(ret_fault, -ENAMETOOLONG, path,
-                             "the path is too long for a Unix socket");
-        if (lstat(path, &st) < 0)
-                return errno == ENOENT ? 0 : fault(ret_fault, -errno, path, strerror(errno));
-        if (!S_ISSOCK(st.st_mode))
-                return fault(ret_fault, -EEXIST, path, "there is something else at this path");
-        strcpy(address.sun_path, path); /* measured above */
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return fault(ret_fault, -errno, path, strerror(errno));
-        r = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-        (void)close(fd);
-        if (r != -ECONNREFUSED)
-                return fault(ret_fault, -EADDRINUSE, path, "another agent answers there");
-        return unlink(path) < 0 ? fault(ret_fault, -errno, path, strerror(errno)) : 0;
-}
-
-/* The directory of the socket, one level, as a user instance needs it. */
-static void make_parent(const char *path)
-{
-        const char *slash = strrchr(path, '/');
-        _cleanup_(freep) char *dir =
-                slash && slash != path ? strndup(path, (size_t)(slash - path)) : NULL;
-
-        if (dir && mkdir(dir, 0755) == 0)
-                log_debug("made %s", dir); /* a failure shows at the bind */
 }
 
 static int give_group(IpcServer *s, gid_t gid, char **ret_fault)
@@ -148,19 +110,15 @@ static void on_flush(uv_prepare_t *prepare)
         ipc_conn_flush_all(prepare->data);
 }
 
-static void on_server_closed(uv_handle_t *handle)
+static void on_flush_closed(uv_handle_t *handle)
 {
-        IpcServer *s = handle->data;
-
-        if (--s->n_closing > 0)
-                return;
-        free(s->path);
-        free(s);
+        free(handle->data);
 }
 
 /* The mode last: until then nobody else can open it. */
-static int open_to_group(IpcServer *s, char **ret_fault)
+static int open_to_group(void *userdata, char **ret_fault)
 {
+        IpcServer *s = userdata;
         const Settings *settings = s->agent->settings;
         int r = look_at_group(s);
 
@@ -176,37 +134,22 @@ static int open_to_group(IpcServer *s, char **ret_fault)
 
 int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault)
 {
-        IpcServer *s;
-        int r = clear_path(path, ret_fault);
+        IpcServer *s = calloc(1, sizeof(*s));
+        int r = -ENOMEM;
 
-        if (r < 0)
+        if (!s)
                 return r;
-        make_parent(path);
-        s = calloc(1, sizeof(*s));
-        if (!s || !(s->path = strdup(path)) || !(s->again = timer_new(a->loop, accept_one, s)) ||
-            uv_pipe_init(a->loop, &s->pipe, 0) < 0) {
-                if (s) {
-                        free(s->path);
-                        timer_free(s->again);
-                }
-                free(s);
-                return -ENOMEM;
-        }
         s->agent = a;
         (void)uv_prepare_init(a->loop, &s->flush); /* none of the two can fail */
         (void)uv_prepare_start(&s->flush, on_flush);
         uv_unref((uv_handle_t *)&s->flush);
-        s->flush.data = s->pipe.data = s;
-        r = uv_pipe_bind(&s->pipe, path);
-        if (r == 0) {
-                s->bound = true;
-                r = open_to_group(s, ret_fault);
-        }
-        if (r == 0)
-                r = uv_listen((uv_stream_t *)&s->pipe, SOMAXCONN, on_connection);
+        s->flush.data = s;
+        s->path = strdup(path);
+        s->again = timer_new(a->loop, accept_one, s);
+        if (s->path && s->again)
+                r = ipc_listener_new(&s->listener, a->loop, path, open_to_group, on_connection, s,
+                                     ret_fault);
         if (r < 0) {
-                if (!*ret_fault)
-                        (void)fault(ret_fault, r, path, strerror(-r));
                 ipc_server_free(s);
                 return r;
         }
@@ -220,11 +163,9 @@ IpcServer *ipc_server_free(IpcServer *s)
                 return NULL;
         while (s->conns)
                 ipc_conn_close(s->conns);
-        if (s->bound)
-                (void)unlink(s->path); /* gone already is fine */
-        s->again = timer_free(s->again);
-        s->n_closing = 2;
-        uv_close((uv_handle_t *)&s->pipe, on_server_closed);
-        uv_close((uv_handle_t *)&s->flush, on_server_closed);
+        ipc_listener_free(s->listener);
+        timer_free(s->again);
+        free(s->path);
+        uv_close((uv_handle_t *)&s->flush, on_flush_closed);
         return NULL;
 }

@@ -26,20 +26,23 @@ static void add_line(Buf *b, const uint8_t key_id[KEY_ID_BYTES], int64_t number)
         buf_printf(b, "%s %lld\n", id, (long long)number);
 }
 
-static void write_file(Agent *a, const char *file, Buf *b)
+static int write_file(Agent *a, const char *file, Buf *b)
 {
         int r = buf_ok(b);
 
         if (r == 0)
                 r = store_write_plain(a->store, file, (const char *)b->data, b->len);
-        if (r < 0)
-                log_warning("cannot write %s/%s: %s", store_dir(a->store), file, strerror(-r));
+        if (r < 0 && !a->last_seen_failed) /* told once */
+                log_warning("cannot write %s/%s, and goes on trying: %s; %s", store_dir(a->store),
+                            file, strerror(-r), store_remedy(r));
         buf_done(b);
+        return r;
 }
 
 void lastseen_write(Agent *a)
 {
         Buf devices = {}, peers = {};
+        int r, q;
 
         for (const Host *h = a->hosts; h; h = h->next)
                 for (const Device *d = h->devices; d; d = d->next)
@@ -47,8 +50,9 @@ void lastseen_write(Agent *a)
         for (const Peer *p = a->peers; p; p = p->next)
                 if (p->last_uplink)
                         add_line(&peers, p->credential->key_id, (int64_t)p->last_uplink);
-        write_file(a, devices_file, &devices);
-        write_file(a, peers_file, &peers);
+        q = write_file(a, peers_file, &peers);
+        r = write_file(a, devices_file, &devices);
+        a->last_seen_failed = r < 0 || q < 0;
 }
 
 /* ---- in ---- */

@@ -9,7 +9,8 @@
 
 #include "agent.h"
 
-/* A failure is a warning: nothing depends on them. */
+/* A failure is a warning, once until it works again, and noted in last_seen_failed: nothing depends
+ * on them. */
 void lastseen_write(Agent *a);
 /* Whatever is wrong with a file is a warning; lines that mean nothing are passed over. */
 void lastseen_read(Agent *a);

@@ -136,8 +136,10 @@ enum {
         /* Descriptors: all sessions of two full hosts and all applications. The system's
          * own limit may be a milliard. */
         OPEN_FILES_MAX = 16384,
+        FILES_LEFT_MAX = 128, /* that sessions leave to applications, at most (files.h) */
 
         /* IPC. */
+        IPC_SOCKET_CHECK_MSEC = 5000, /* whether the socket's file is still there */
         IPC_CONNECTIONS_MAX = 512,
         IPC_CONNECTIONS_RESERVED = 32, /* of these, for root and the agent's own user */
         IPC_CONNECTIONS_UID_MAX =

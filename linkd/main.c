@@ -196,6 +196,7 @@ static int start(Daemon *d)
 static int report_state(const Agent *a)
 {
         unsigned devices = 0;
+        int r = store_check_writable(a->store);
 
         for (const Host *h = a->hosts; h; h = h->next)
                 devices += h->n_devices;
@@ -206,8 +207,10 @@ static int report_state(const Agent *a)
                        "away\n",
                        a->n_unreadable);
         else
-                puts("; all is well");
-        return a->n_unreadable ? -EBADMSG : 0;
+                puts(r < 0 ? "; all can be read" : "; all is well");
+        if (r < 0)
+                printf("it cannot be written: %s; %s\n", strerror(-r), store_remedy(r));
+        return a->n_unreadable ? -EBADMSG : r;
 }
 
 static int check_state(const Config *config)

@@ -135,7 +135,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
 {
         Pairing *p = userdata;
         Peer *peer = NULL;
-        char text[320];
+        char text[768];
         int r;
 
         p->connector = NULL; /* it ends itself */
@@ -152,8 +152,11 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                         break;
                 }
                 (void)snprintf(text, sizeof(text),
-                               "paired, but the credential could not be stored in %s: %s",
-                               store_dir(p->agent->store), strerror(-r));
+                               "paired, but the credential could not be kept in %s: %s; %s, with a "
+                               "new invitation, and revoke this device on the host",
+                               store_dir(p->agent->store), strerror(-r),
+                               r == -EEXIST ? "give another --name"
+                                            : store_remedy(r)); /* cut is fine */
                 p->func(p->userdata, NULL, r == -EEXIST ? "exists" : "storage", text);
                 break;
         case CONNECTOR_WRONG_CODE:
@@ -179,6 +182,8 @@ int pairing_start(Pairing **ret, Agent *a, const InviteUri *invitation, bool rec
         Pairing *p;
         int r = check_room(a, invitation->address, name);
 
+        if (r == 0)
+                r = store_try_write(a->store); /* before a code is spent for nothing */
         if (r < 0)
                 return r;
         p = calloc(1, sizeof(*p));

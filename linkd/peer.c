@@ -265,7 +265,7 @@ int peer_remove(Peer *p)
                 }
         watch_tell_peer(p, "removed");
         peer_free(p);
-        return 0;
+        return r;
 }
 
 /* ---- managed connections ---- */

@@ -78,7 +78,8 @@ int peer_load(Peer **ret, Agent *a, const RecordId *id, const Secret *text) _mus
 Peer *peer_free(Peer *p);
 /* A connection came about by that relay: it is tried first from now on, also after a restart. */
 void peer_note_uplink(Peer *p, size_t uplink);
-/* Removes it from disk, then from memory; its links are closed. */
+/* Removes it from disk, then from memory; its links are closed. STORE_UNSYNCED: it has gone all the
+ * same; negative errno: it has not. */
 int peer_remove(Peer *p) _must_use_;
 const char *peer_state_name(PeerState s);
 unsigned peer_n_links(const Peer *p);

@@ -8,6 +8,8 @@ struct Store {
         int dir_fd;
         int lock_fd; /* -1: opened to read */
         Secret *master;
+        const char *master_from; /* in words */
+        int last_error;          /* of the last attempt to write: 0 or negative errno */
 };
 
 /* For _cleanup_. */
@@ -15,7 +17,8 @@ void store_close_fdp(int *fd);
 /* Formats a fault for the caller to print, and passes the error on. */
 int store_fault(char **ret, int error, const char *format, ...) _printf_(3, 4);
 int store_read_all(int fd, void *p, size_t size, size_t *ret) _must_use_;
-/* Temporary file, sync, rename, sync of the directory. On failure nothing is left behind. */
+/* Temporary file, sync, rename, sync of the directory. On failure there is what was there before.
+ */
 int store_write_atomic(Store *s, const char *name, const void *data, size_t len,
                        bool sync) _must_use_;
 /* Calls func for each entry until it returns nonzero, which is handed on. */

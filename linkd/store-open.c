@@ -15,6 +15,8 @@ enum { MASTER_KEY_BYTES = crypto_aead_xchacha20poly1305_ietf_KEYBYTES };
 
 static const char master_name[] = "master.key";
 static const char credential_name[] = "linkd.master"; /* systemd.exec(5) LoadCredential= */
+static const char from_credential[] = "the credential linkd.master in $CREDENTIALS_DIRECTORY";
+static const char from_file[] = "master.key there";
 
 void store_close_fdp(int *fd)
 {
@@ -119,15 +121,43 @@ static int open_dir(Store *s, char **ret_fault)
         return check_dir(s, ret_fault);
 }
 
+/* It only tells others whose the lock is: where it cannot be written, an agent starts all the same.
+ */
+static void write_pid(const Store *s)
+{
+        char pid[32];
+        size_t n = (size_t)snprintf(pid, sizeof(pid), "%d\n", getpid());
+        _cleanup_(store_close_fdp) int fd =
+                openat(s->dir_fd, "lock", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd < 0 || pwrite(fd, pid, n, 0) != (ssize_t)n || ftruncate(fd, (off_t)n) < 0)
+                log_debug("cannot write %s/lock: %s", s->dir, strerror(errno));
+}
+
+/* What is there works also where nothing can be changed: so the machine can still be reached. */
+static void check_writable(Store *s)
+{
+        s->last_error = store_check_writable(s);
+        if (s->last_error < 0)
+                log_warning("the state directory %s cannot be written, so nothing new can be kept: "
+                            "%s; %s",
+                            s->dir, strerror(-s->last_error), store_remedy(s->last_error));
+}
+
 static int take_lock(Store *s, char **ret_fault)
 {
         char pid[32] = "";
         size_t n;
 
-        s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (s->lock_fd < 0)
-                return store_fault(ret_fault, -errno, "cannot write in the state directory %s: %s",
-                                   s->dir, strerror(errno));
+        /* To read: what is held open does not keep the file system from going read-only, and an
+         * agent starts on one that is. */
+        s->lock_fd = openat(s->dir_fd, "lock", O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (s->lock_fd < 0) {
+                int error = -errno;
+                return store_fault(ret_fault, error,
+                                   "cannot write in the state directory %s: %s; %s", s->dir,
+                                   strerror(-error), store_remedy(error));
+        }
         if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
                 int error = -errno;
                 if (error != -EWOULDBLOCK)
@@ -141,34 +171,32 @@ static int take_lock(Store *s, char **ret_fault)
                                    "another linkd (pid %s) is using the state directory %s", pid,
                                    s->dir);
         }
-        n = (size_t)snprintf(pid, sizeof(pid), "%d\n", getpid());
-        if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, n, 0) < 0)
-                return store_fault(ret_fault, -errno, "cannot write in the state directory %s: %s",
-                                   s->dir, strerror(errno));
+        write_pid(s);
         return 0;
 }
 
-/* The state directory's own key is a plain file that no one else reads; a dangling link is not "no
- * key", which would make a new one. */
-static int check_master(int fd, const char *dir, char **ret_fault)
+/* A plain file that no one else reads; a dangling link is not "no key", which would make a new one.
+ * others: the bits of those. systemd may let linkd's user read a credential by an ACL, whose mask
+ * shows in the group's bits. */
+static int check_master(int fd, mode_t others, const char *dir, const char *name, char **ret_fault)
 {
         struct stat st;
 
         if (fstat(fd, &st) < 0)
                 return store_fault(ret_fault, -errno, "cannot read the master key %s/%s: %s", dir,
-                                   master_name, strerror(errno));
-        if (!S_ISREG(st.st_mode) || st.st_mode & 0077)
+                                   name, strerror(errno));
+        if (!S_ISREG(st.st_mode) || st.st_mode & others)
                 return store_fault(
                         ret_fault, -EPERM,
                         "the master key %s/%s must be a file that is closed to others; run: "
                         "chmod 600 %s/%s",
-                        dir, master_name, dir, master_name);
+                        dir, name, dir, name);
         return 0;
 }
 
 static int load_master(Store *s, int dir_fd, const char *dir, const char *name, char **ret_fault)
 {
-        const bool ours = dir_fd == s->dir_fd; /* systemd looks after its credentials itself */
+        const bool ours = dir_fd == s->dir_fd; /* else systemd's, where a name may be a link */
         uint8_t extra;
         size_t n = 0, more = 0;
         int r;
@@ -180,9 +208,10 @@ static int load_master(Store *s, int dir_fd, const char *dir, const char *name, 
                                          : store_fault(ret_fault, -errno,
                                                        "cannot read the master key %s/%s: %s", dir,
                                                        name, strerror(errno));
-        r = ours ? check_master(fd, dir, ret_fault) : 0;
+        r = check_master(fd, ours ? 0077 : 0007, dir, name, ret_fault);
         if (r < 0)
                 return r;
+        s->master_from = ours ? from_file : from_credential;
         s->master = secret_new(MASTER_KEY_BYTES);
         if (!s->master)
                 return -ENOMEM;
@@ -193,7 +222,9 @@ static int load_master(Store *s, int dir_fd, const char *dir, const char *name, 
                 return store_fault(ret_fault, r, "cannot read the master key %s/%s: %s", dir, name,
                                    strerror(-r));
         if (n != MASTER_KEY_BYTES || more)
-                return store_fault(ret_fault, -EBADMSG, "the master key %s/%s is not %d bytes long",
+                return store_fault(ret_fault, -EBADMSG,
+                                   "the master key %s/%s is not %d bytes long: put the whole one "
+                                   "back from a backup",
                                    dir, name, MASTER_KEY_BYTES);
         return 0;
 }
@@ -213,9 +244,11 @@ static int make_master(Store *s, bool make, char **ret_fault)
         if (r > 0)
                 return store_fault(
                         ret_fault, -ENOKEY,
-                        "the master key %s/%s is missing, but there are records sealed with it: "
-                        "put it back, or move the records away to begin anew",
-                        s->dir, master_name);
+                        "the master key %s/%s is missing, and there is no credential %s of the "
+                        "unit (LoadCredential=), but there are records sealed with it: put it "
+                        "back, "
+                        "or move the records away to begin anew",
+                        s->dir, master_name, credential_name);
         if (r < 0)
                 return store_fault(ret_fault, r, "cannot read the state directory %s: %s", s->dir,
                                    strerror(-r));
@@ -227,8 +260,9 @@ static int make_master(Store *s, bool make, char **ret_fault)
         randombytes_buf(s->master->data, s->master->len);
         r = store_write_atomic(s, master_name, s->master->data, s->master->len, true);
         if (r < 0)
-                return store_fault(ret_fault, r, "cannot write the master key %s/%s: %s", s->dir,
-                                   master_name, strerror(-r));
+                return store_fault(ret_fault, r, "cannot write the master key %s/%s: %s; %s",
+                                   s->dir, master_name, strerror(-r), store_remedy(r));
+        s->master_from = from_file;
         return 0;
 }
 
@@ -279,6 +313,7 @@ int store_open(Store **ret, const char *dir, char **ret_fault)
                 r = take_master(s, true, ret_fault);
         if (r < 0)
                 return r;
+        check_writable(s);
         *ret = TAKE_PTR(s);
         return 0;
 }

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "limits.h"
@@ -47,10 +49,13 @@ static int open_new(Store *s, const char *name)
                 return -errno;
         fd = openat(s->dir_fd, name,
                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return errno == ENOENT ? -ESTALE : -errno;
+        return fd;
 }
 
-int store_write_atomic(Store *s, const char *name, const void *data, size_t len, bool sync)
+/* Temporary file and rename. The directory is not synced. */
+static int replace_file(Store *s, const char *name, const void *data, size_t len, bool sync)
 {
         char tmp[FILE_NAME_MAX + 8];
         int r;
@@ -68,9 +73,33 @@ int store_write_atomic(Store *s, const char *name, const void *data, size_t len,
                 (void)unlinkat(s->dir_fd, tmp, 0); /* a left-over .tmp is swept at the next start */
                 return r;
         }
-        if (sync && fsync(s->dir_fd) < 0)
-                return -errno;
         return 0;
+}
+
+/* Puts back what a name held (NULL: nothing): the caller is told that nothing has changed. */
+static void restore(Store *s, const char *name, const char *old, size_t len)
+{
+        int r = old ? replace_file(s, name, old, len, false) : unlinkat(s->dir_fd, name, 0);
+
+        if (r < 0)
+                log_error("%s/%s: a change that failed could not be taken back: %s", s->dir, name,
+                          strerror(old ? -r : errno));
+}
+
+int store_write_atomic(Store *s, const char *name, const void *data, size_t len, bool sync)
+{
+        _cleanup_(freep) char *old = NULL;
+        size_t old_len = 0;
+        int r = sync ? store_read_plain(s, name, RECORD_MAX_BYTES, &old, &old_len) : 0;
+
+        if (r < 0 && r != -ENOENT)
+                return s->last_error = r;
+        r = replace_file(s, name, data, len, sync);
+        if (r == 0 && sync && fsync(s->dir_fd) < 0) {
+                r = -errno;
+                restore(s, name, old, old_len);
+        }
+        return s->last_error = r;
 }
 
 /* ---- names ---- */
@@ -244,9 +273,10 @@ int store_load(Store *s, StoreRecordFunc func, void *userdata, char **ret_fault)
         if (l.failed && !l.opened)
                 return store_fault(
                         ret_fault, -EKEYREJECTED,
-                        "the master key opens none of the %u records in %s: it is not the key "
-                        "they were sealed with",
-                        l.failed, s->dir);
+                        "the master key (%s) opens none of the %u records in %s: it is not the key "
+                        "they were sealed with; put that one back, or move the records away to "
+                        "begin anew",
+                        s->master_from ? s->master_from : "none", l.failed, s->dir);
         return 0;
 }
 
@@ -270,31 +300,86 @@ int store_write(Store *s, RecordKind kind, const RecordId *id, const char *text,
         return store_write_atomic(s, name, data, size, true);
 }
 
-int store_remove_all(Store *s, RecordKind kind, const RecordId *ids, size_t n)
+int store_unlink(Store *s, RecordKind kind, const RecordId *id)
 {
-        for (size_t i = 0; i < n; i++) {
-                char name[FILE_NAME_MAX];
-                file_name(kind, &ids[i], name);
-                if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
-                        return -errno;
-        }
-        return fsync(s->dir_fd) < 0 ? -errno : 0;
+        char name[FILE_NAME_MAX];
+
+        file_name(kind, id, name);
+        return s->last_error = unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int store_sync(Store *s)
+{
+        s->last_error = fsync(s->dir_fd) < 0 ? -errno : 0;
+        if (s->last_error == 0)
+                return 0;
+        log_error("%s cannot be synced: %s; a record that was just removed may be back after a "
+                  "crash",
+                  s->dir, strerror(-s->last_error));
+        return STORE_UNSYNCED;
 }
 
 int store_remove(Store *s, RecordKind kind, const RecordId *id)
 {
-        return store_remove_all(s, kind, id, 1);
+        int r = store_unlink(s, kind, id);
+
+        return r < 0 ? r : store_sync(s);
 }
 
 int store_try_write(Store *s)
 {
         static const char name[] = "try.tmp"; /* swept at the next start, should it stay */
         uint8_t bytes[4096] = {};
-        int r = store_write_atomic(s, name, bytes, sizeof(bytes), true);
+        struct stat named, used;
+        int r;
 
+        if (fstat(s->dir_fd, &used) < 0)
+                return s->last_error = -errno;
+        if (stat(s->dir, &named) < 0 || named.st_ino != used.st_ino || named.st_dev != used.st_dev)
+                return s->last_error = -ESTALE;
+        r = store_write_atomic(s, name, bytes, sizeof(bytes), true);
         if (r == 0 && unlinkat(s->dir_fd, name, 0) < 0)
                 r = -errno;
         return r;
+}
+
+int store_check_writable(const Store *s)
+{
+        struct statvfs v;
+
+        if (faccessat(s->dir_fd, ".", W_OK, AT_EACCESS) < 0)
+                return -errno;
+        if (fstatvfs(s->dir_fd, &v) < 0)
+                return -errno;
+        /* Some file systems count neither. */
+        return (v.f_blocks && v.f_bavail == 0) || (v.f_files && v.f_favail == 0) ? -ENOSPC : 0;
+}
+
+int store_last_error(const Store *s)
+{
+        return s->last_error;
+}
+
+const char *store_remedy(int error)
+{
+        switch (-error) {
+        case ENOSPC:
+        case EDQUOT:
+                return "make room on its disk (df -h, df -i) and try again";
+        case EROFS:
+                return "mount it writable (the kernel's log may say why it is not) and try again";
+        case EACCES:
+        case EPERM:
+                return "give it to linkd's user";
+        case ESTALE:
+                return "it was removed or replaced while linkd runs: put it back, and restart "
+                       "linkd";
+        case EMFILE:
+        case ENFILE:
+                return "raise the limit of open files (LimitNOFILE=), or close sessions";
+        default:
+                return "look at its disk (the kernel's log) and try again";
+        }
 }
 
 int store_write_plain(Store *s, const char *name, const char *text, size_t len)

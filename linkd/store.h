@@ -44,18 +44,32 @@ int store_load(Store *s, StoreRecordFunc func, void *userdata, char **ret_fault)
 
 /* A new id for a record. */
 RecordId store_new_id(void);
+/* What a change of the records may come to besides 0 and negative errno. */
+enum {
+        STORE_UNSYNCED = 1, /* done, but the disk did not confirm it: a crash may undo it. Logged */
+};
+
 /* Writes a record, durably: when it returns 0 the new content survives a crash. Negative errno: the
- * old content is still there. */
+ * old content is still there (or has been put back); -ESTALE: the directory itself was removed. */
 int store_write(Store *s, RecordKind kind, const RecordId *id, const char *text,
                 size_t len) _must_use_;
-/* Removes a record, durably. 0 also if there was none. */
+/* Removes a record, durably. 0 also if there was none; STORE_UNSYNCED; negative errno: it is still
+ * there. */
 int store_remove(Store *s, RecordKind kind, const RecordId *id) _must_use_;
+/* The two halves of it, for several with one sync. */
+int store_unlink(Store *s, RecordKind kind, const RecordId *id) _must_use_;
+int store_sync(Store *s) _must_use_;
 
-/* Removes n records of a kind, durably and with one sync. On failure some may be gone. */
-int store_remove_all(Store *s, RecordKind kind, const RecordId *ids, size_t n) _must_use_;
-
-/* Writes a file and removes it again. 0, or why it cannot. */
+/* Writes a file and removes it again. 0, or why it cannot; -ESTALE: what has the directory's name
+ * is not the directory in use. */
 int store_try_write(Store *s) _must_use_;
+/* Whether it seems that the directory can be written, without trying: 0, -EROFS, -EACCES, -ENOSPC.
+ */
+int store_check_writable(const Store *s) _must_use_;
+/* How the last attempt to write or remove something ended. */
+int store_last_error(const Store *s);
+/* What to do about an error of writing, for people: a clause. */
+const char *store_remedy(int error);
 
 /* A file of the directory that holds no secret: written atomically, not synced. */
 int store_write_plain(Store *s, const char *name, const char *text, size_t len) _must_use_;

@@ -236,7 +236,8 @@ class Race(Healing):
 
 
 class DialBacks(Healing):
-    def test_a_65th_waits_for_a_slot_and_is_dropped_after_8_s(self):
+    def test_a_65th_waits_for_a_slot(self):
+        """Of a client that goes, or (test_attack.py) of one that has been silent for 2 s."""
         relay = self.relay()
         home = self.serving("home", relay.url)
         address = home.json("status")["hosts"][0]["address"]
@@ -249,15 +250,8 @@ class DialBacks(Healing):
         held = loop.run(hold(64))
         late = loop.start(v1_client.splice(relay.url, address))
         home.wait_line("link .* waits for a slot")
-        self.assertFalse(late.done())
-        # A slot is held until the handshake ends: this one fails now.
         loop.run(held[0][0].close(wait=False))
         socket, _ = late.result(agentkit.LIMIT_SEC)
-        seen = home.count()
-        dropped = loop.start(v1_client.splice(relay.url, address))
-        home.wait_line("1 links were dropped: no slot was free in 8 s", seen)
-        with self.assertRaises((asyncio.TimeoutError, ws.Closed)):
-            dropped.result(agentkit.LIMIT_SEC)
         for held_socket, _ in [*held[1:], (socket, "")]:
             loop.run(held_socket.close(wait=False))
 
