@@ -32,6 +32,9 @@ enum {
         /* What of the output was written is cut off when it is more than this (and than the rest).
          */
         OUT_TRIM_BYTES = 64 * 1024,
+        /* While frames are there to be handled, what is sent waits for the last of them, so that it
+           leaves in one write; but not longer than this. */
+        OUT_HOLD_USEC = 500,
         /* Buffers larger than this are given back when empty. */
         BUFFER_KEEP_BYTES = 256 * 1024,
 

@@ -88,6 +88,7 @@ struct linkipc {
         size_t in_off;
         Buf out;
         size_t out_off;
+        uint64_t wrote_usec; /* about when it was written last */
 
         Request *requests, *requests_tail; /* oldest first */
         size_t n_requests;

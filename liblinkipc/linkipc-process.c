@@ -27,6 +27,7 @@ static void give_waiting_credit(linkipc *l)
                 session_consumed(s, 0);
 }
 
+/* What callbacks have sent leaves with the last of the frames that one read brought. */
 static bool process_frame(linkipc *l)
 {
         IpcMessage m;
@@ -35,12 +36,14 @@ static bool process_frame(linkipc *l)
                 return false;
         dispatch_frame(l, &m);
         link_drop_frame(l, &m);
+        if (!link_has_frame(l))
+                (void)link_write(l); /* the next process() goes on with what is left */
         return true;
 }
 
-static bool process_timeout(linkipc *l)
+static bool process_timeout(linkipc *l, uint64_t now)
 {
-        Request *q = request_expired(l, now_usec());
+        Request *q = request_expired(l, now);
 
         if (q)
                 request_give_up(l, q, -ETIMEDOUT);
@@ -50,12 +53,19 @@ static bool process_timeout(linkipc *l)
 /* 1: something was done, 0: nothing. */
 static int process(linkipc *l)
 {
-        if (l->broken.error == 0 && process_timeout(l))
+        uint64_t now = now_usec();
+        int done = 0;
+
+        if (process_timeout(l, now))
                 return 1;
-        int done = link_write(l);
-        give_waiting_credit(l);
+        if (now - l->wrote_usec >= OUT_HOLD_USEC) { /* a slow handler holds nothing up */
+                done = link_write(l);
+                l->wrote_usec = now;
+        }
         if (process_frame(l))
                 return 1;
+        done |= link_write(l);
+        give_waiting_credit(l);
         if (link_read(l) > 0) {
                 (void)process_frame(l); /* or it is not there in whole */
                 done = 1;

@@ -19,9 +19,16 @@ void buf_done_wipe(Buf *b)
         buf_done(b);
 }
 
+void buf_done_wipe_content(Buf *b)
+{
+        if (b->data)
+                explicit_bzero(b->data, b->len);
+        buf_done(b);
+}
+
 int buf_reserve(Buf *b, size_t n)
 {
-        size_t cap = MAX(b->cap, (size_t)BUF_MIN_BYTES);
+        size_t cap = b->cap;
         uint8_t *data;
 
         if (b->failed)
@@ -32,6 +39,8 @@ int buf_reserve(Buf *b, size_t n)
                 b->failed = true;
                 return -ENOMEM;
         }
+        if (cap == 0) /* as much as is asked for at first: many buffers need no more */
+                cap = MAX(n, (size_t)BUF_MIN_BYTES);
         while (cap < b->len + n)
                 cap *= 2;
         data = realloc(b->data, cap);

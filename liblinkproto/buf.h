@@ -18,6 +18,8 @@ typedef struct Buf {
 void buf_done(Buf *b);
 /* The same, for content that must not stay in memory. */
 void buf_done_wipe(Buf *b);
+/* The same, if it was only appended to: wipes what it holds, and not all that it has room for. */
+void buf_done_wipe_content(Buf *b);
 /* Makes room for n more bytes. 0 or -ENOMEM (and the buffer counts as failed). */
 int buf_reserve(Buf *b, size_t n);
 void buf_add(Buf *b, const void *p, size_t n);

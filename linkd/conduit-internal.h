@@ -45,7 +45,7 @@ typedef struct Flight {
         uint64_t seq;
         ConduitUser *user; /* NULL: gone */
         uint32_t event_token;
-        uint64_t request_id; /* 0: no request */
+        Pending *request; /* NULL: none, or it is over */
         size_t cost;
         bool own_answer; /* linkd's own error to a request: no application's credit bounds these */
 } Flight;
@@ -70,27 +70,28 @@ struct Conduit {
         Flight *flights, **flights_end;
         unsigned n_own_answers; /* in flight */
         Timer *timer;
+        uint64_t armed_msec; /* when it is due, if it is active */
 };
 
 /* u may be NULL; nothing is said of a cost or token of 0. */
 void conduit_credit(ConduitUser *u, size_t cost);
 void conduit_failed(ConduitUser *u, uint32_t token, const char *word, const char *message);
 
-/* The one timer runs to the earliest deadline there is. */
+/* The one timer runs to the earliest deadline there is, or to one that is over. */
 void conduit_arm(Conduit *c);
 void conduit_on_timer(void *userdata);
 
-/* Take one out of its list; the caller owns it. */
+/* Take one out of its list (a request also out of the flights); the caller owns it. */
 Pending *conduit_take_pending(Conduit *c, Pending **at);
 HeldEvent *conduit_take_held(Conduit *c, HeldEvent **at);
-/* The request is over: credit and flights; then the caller tells its user. */
+/* The request is over: its credit; then the caller tells its user. */
 void conduit_finish_pending(Conduit *c, Pending *p);
 /* Credit of requests that were written while too much was retained. */
 void conduit_release_retained(Conduit *c);
 
 /* Seals and queues a plaintext. u NULL: linkd's own. 0 or negative errno; nothing was queued then.
  */
-int conduit_send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
+int conduit_send_plain(Conduit *c, Buf *plain, ConduitUser *u, Pending *request,
                        uint32_t event_token, size_t cost) _must_use_;
 /* Sends what waits. */
 void conduit_flush(Conduit *c);

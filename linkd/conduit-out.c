@@ -18,18 +18,27 @@ void conduit_failed(ConduitUser *u, uint32_t token, const char *word, const char
 
 /* ---- deadlines: one timer for the earliest ---- */
 
+static void arm_by(Conduit *c, uint64_t deadline_msec)
+{
+        uint64_t now = uv_now(c->loop);
+
+        if (timer_active(c->timer) && c->armed_msec <= deadline_msec)
+                return;
+        c->armed_msec = deadline_msec;
+        timer_start(c->timer, deadline_msec > now ? deadline_msec - now : 0);
+}
+
 void conduit_arm(Conduit *c)
 {
-        uint64_t now = uv_now(c->loop), first = UINT64_MAX;
+        uint64_t first = UINT64_MAX;
 
         for (Pending *p = c->pending; p; p = p->next)
                 first = MIN(first, p->deadline_msec);
         if (c->session && c->held && !c->paused) /* it waits for the cap: flush leaves no other */
                 first = MIN(first, c->framed_deadline_msec);
-        if (first == UINT64_MAX)
-                timer_stop(c->timer);
-        else
-                timer_start(c->timer, first > now ? first - now : 0);
+        timer_stop(c->timer);
+        if (first != UINT64_MAX)
+                arm_by(c, first);
 }
 
 Pending *conduit_take_pending(Conduit *c, Pending **at)
@@ -41,6 +50,9 @@ Pending *conduit_take_pending(Conduit *c, Pending **at)
                 c->pending_end = at;
         c->retained -= p->len;
         c->n_pending--;
+        for (Flight *f = c->flights; f; f = f->next)
+                if (f->request == p)
+                        f->request = NULL;
         return p;
 }
 
@@ -66,9 +78,6 @@ void conduit_release_retained(Conduit *c)
 
 void conduit_finish_pending(Conduit *c, Pending *p)
 {
-        for (Flight *f = c->flights; f; f = f->next)
-                if (f->request_id == p->id)
-                        f->request_id = 0;
         conduit_credit(p->user, p->cost);
         p->cost = 0;
         conduit_release_retained(c);
@@ -124,7 +133,7 @@ static const char *send_error_text(int r)
                                : "the session is closed";
 }
 
-int conduit_send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_id,
+int conduit_send_plain(Conduit *c, Buf *plain, ConduitUser *u, Pending *request,
                        uint32_t event_token, size_t cost)
 {
         _cleanup_(freep) Flight *f = malloc(sizeof(*f));
@@ -139,7 +148,7 @@ int conduit_send_plain(Conduit *c, Buf *plain, ConduitUser *u, uint64_t request_
         *f = (Flight){.seq = seq,
                       .user = u,
                       .event_token = event_token,
-                      .request_id = request_id,
+                      .request = request,
                       .cost = cost,
                       .own_answer = !u};
         c->n_own_answers += !u;
@@ -156,44 +165,52 @@ static int send_pending(Conduit *c, Pending *p)
 
         envelope_req(&plain, session_is_framed(c->session), p->id,
                      (JsonSlice){.p = p->cmd, .n = p->len});
-        r = conduit_send_plain(c, &plain, p->user, p->id, 0, 0);
+        r = conduit_send_plain(c, &plain, p->user, p, 0, 0);
         if (r == 0)
                 p->sent = true;
         return r;
 }
 
-/* Sends the first event that waits, in order. false: it waits for the peer's cap, and so do those
- * behind it. */
-static bool send_held(Conduit *c)
+/* Whether an event can be sent, or fail, now: a payload must be understood at the other end. */
+static bool may_send(const Conduit *c, bool has_payload)
 {
-        HeldEvent *e = c->held;
+        if (!has_payload || session_is_framed(c->session))
+                return true;
+        /* paused: its cap may be unread */
+        return !c->paused && uv_now(c->loop) >= c->framed_deadline_msec;
+}
+
+/* Sends an event, or tells its user why not. */
+static void send_event(Conduit *c, ConduitUser *u, uint32_t token, JsonSlice data,
+                       const uint8_t *payload, size_t len, size_t cost)
+{
         bool framed = session_is_framed(c->session);
         Buf plain = {};
         int r = -ENOTSUP;
 
-        if (e->has_payload && !framed &&
-            (c->paused ||
-             uv_now(c->loop) < c->framed_deadline_msec)) /* paused: cap may be unread */
-                return false;
-        e = conduit_take_held(c, &c->held);
-        if (framed || !e->has_payload) {
-                envelope_evt(&plain, framed,
-                             (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
-                             e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len);
-                r = conduit_send_plain(c, &plain, e->user, 0, e->token, e->cost);
+        if (framed || !payload) {
+                envelope_evt(&plain, framed, data, payload, len);
+                r = conduit_send_plain(c, &plain, u, NULL, token, cost);
         }
         if (r < 0) {
-                conduit_credit(e->user, e->cost);
-                conduit_failed(e->user, e->token, send_error_word(r), send_error_text(r));
+                conduit_credit(u, cost);
+                conduit_failed(u, token, send_error_word(r), send_error_text(r));
         }
-        free(e);
-        return true;
 }
 
-/* Sends what waits; a request that cannot be sent for its own fault fails alone. */
-void conduit_flush(Conduit *c)
+/* Sends the first event that waits. */
+static void send_held(Conduit *c)
 {
-        for (Pending **at = &c->pending; *at && c->session;) {
+        _cleanup_(freep) HeldEvent *e = conduit_take_held(c, &c->held);
+
+        send_event(c, e->user, e->token, (JsonSlice){.p = (const char *)e->bytes, .n = e->data_len},
+                   e->has_payload ? e->bytes + e->data_len : NULL, e->payload_len, e->cost);
+}
+
+/* Sends requests from one on; one that cannot be sent for its own fault fails alone. */
+static void send_requests(Conduit *c, Pending **at)
+{
+        while (*at && c->session) {
                 Pending *p = *at;
                 int r = p->sent ? 0 : send_pending(c, p);
 
@@ -205,17 +222,22 @@ void conduit_flush(Conduit *c)
                 conduit_finish_pending(c, p);
                 conduit_failed(p->user, p->token, send_error_word(r), send_error_text(r));
                 free(p);
-                at = &c->pending;
+                at = &c->pending; /* the user may have changed the list */
         }
-        while (c->held && c->session && send_held(c))
-                ;
+}
+
+void conduit_flush(Conduit *c)
+{
+        send_requests(c, &c->pending);
+        while (c->held && c->session && may_send(c, c->held->has_payload))
+                send_held(c);
         conduit_arm(c);
 }
 
 int conduit_request(ConduitUser *u, uint32_t token, IpcStr cmd, uint64_t timeout_msec, size_t cost)
 {
         Conduit *c = u->conduit;
-        Pending *p = malloc(sizeof(*p) + cmd.n);
+        Pending *p = malloc(sizeof(*p) + cmd.n), **at;
 
         if (!p)
                 return -ENOMEM;
@@ -229,11 +251,13 @@ int conduit_request(ConduitUser *u, uint32_t token, IpcStr cmd, uint64_t timeout
                 .len = cmd.n,
         };
         memcpy(p->cmd, cmd.p, cmd.n);
-        *c->pending_end = p;
+        at = c->pending_end;
+        *at = p;
         c->pending_end = &p->next;
         c->retained += p->len;
         c->n_pending++;
-        conduit_flush(c);
+        arm_by(c, p->deadline_msec);
+        send_requests(c, at); /* those before it are sent, if there is a session */
         return 0;
 }
 
@@ -245,7 +269,6 @@ bool conduit_cancel(ConduitUser *u, uint32_t token)
                 if ((*at)->user == u && (*at)->token == token) {
                         _cleanup_(freep) Pending *p = conduit_take_pending(c, at);
                         conduit_finish_pending(c, p);
-                        conduit_arm(c);
                         return true;
                 }
         return false;
@@ -255,8 +278,13 @@ int conduit_event(ConduitUser *u, uint32_t token, IpcStr data, const uint8_t *pa
                   size_t cost)
 {
         Conduit *c = u->conduit;
-        HeldEvent *e = malloc(sizeof(*e) + data.n + len);
+        HeldEvent *e;
 
+        if (c->session && !c->held && may_send(c, payload)) {
+                send_event(c, u, token, (JsonSlice){.p = data.p, .n = data.n}, payload, len, cost);
+                return 0;
+        }
+        e = malloc(sizeof(*e) + data.n + len);
         if (!e)
                 return -ENOMEM;
         *e = (HeldEvent){.user = u,
@@ -270,6 +298,6 @@ int conduit_event(ConduitUser *u, uint32_t token, IpcStr data, const uint8_t *pa
                 memcpy(e->bytes + data.n, payload, len);
         *c->held_end = e;
         c->held_end = &e->next;
-        conduit_flush(c);
+        conduit_arm(c);
         return 0;
 }

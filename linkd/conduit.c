@@ -20,7 +20,7 @@ static int send_error_answer(Conduit *c, JsonSlice id, const char *text)
         Buf plain = {};
 
         envelope_res_error(&plain, session_is_framed(c->session), id, text, strlen(text));
-        int r = conduit_send_plain(c, &plain, NULL, 0, 0, 0);
+        int r = conduit_send_plain(c, &plain, NULL, NULL, 0, 0);
         conduit_update_flow(c);
         return r;
 }
@@ -51,7 +51,7 @@ int conduit_respond(ConduitUser *u, uint32_t number, bool ok, IpcStr body, size_
                 envelope_res_ok(&plain, session_is_framed(c->session), id, value);
         else
                 envelope_res_error_json(&plain, session_is_framed(c->session), id, value);
-        r = conduit_send_plain(c, &plain, u, 0, 0, cost);
+        r = conduit_send_plain(c, &plain, u, NULL, 0, cost);
         if (r < 0)
                 conduit_credit(u, cost);
         if (r == -EMSGSIZE)
@@ -118,7 +118,6 @@ static void on_res(Conduit *c, const Envelope *e)
                 if (!json_is_string(error))
                         error = (JsonSlice){.p = no_reason, .n = sizeof(no_reason) - 1};
                 conduit_finish_pending(c, p);
-                conduit_arm(c);
                 p->user->ops->on_response(p->user, p->token, e->ok, e->ok ? e->body : error);
                 return;
         }
@@ -155,21 +154,10 @@ static void on_heard(void *userdata)
                 c->handler->on_heard(c->userdata);
 }
 
-static Pending *find_pending(Conduit *c, uint64_t id)
-{
-        Pending *p = c->pending;
-
-        while (p && p->id != id)
-                p = p->next;
-        return p;
-}
-
 /* Credit for a request comes when it is written, unless too much is retained for sending again. */
-static void request_written(Conduit *c, uint64_t id)
+static void request_written(const Conduit *c, Pending *p)
 {
-        Pending *p = find_pending(c, id);
-
-        if (!p || !p->cost || c->retained > SESSION_RETAIN_BYTES)
+        if (!p->cost || c->retained > SESSION_RETAIN_BYTES)
                 return;
         size_t cost = p->cost;
         p->cost = 0;
@@ -187,8 +175,8 @@ static void on_written(void *userdata, uint64_t seq)
                 if (!c->flights)
                         c->flights_end = &c->flights;
                 conduit_credit(f->user, f->cost);
-                if (f->request_id)
-                        request_written(c, f->request_id);
+                if (f->request)
+                        request_written(c, f->request);
                 if (f->user && f->event_token && f->user->ops->on_event_done)
                         f->user->ops->on_event_done(f->user, f->event_token);
                 c->n_own_answers -= f->own_answer;

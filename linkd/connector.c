@@ -46,6 +46,7 @@ struct Connector {
         Handshake *handshake;
         bool fresh;        /* an application waits: what a relay did not know is asked again */
         bool refused;      /* by one relay at least */
+        bool absent;       /* a relay does not know the host */
         bool no_such_code; /* the host hung up on the header of a pairing */
         char cause[200];
 };
@@ -178,7 +179,11 @@ static void fail(Attempt *a, const char *why)
         if (c->no_such_code)
                 finish(c, CONNECTOR_WRONG_CODE, NULL, NULL);
         else
-                finish(c, c->refused ? CONNECTOR_REVOKED : CONNECTOR_UNREACHABLE, NULL, NULL);
+                finish(c,
+                       c->refused  ? CONNECTOR_REVOKED
+                       : c->absent ? CONNECTOR_ABSENT
+                                   : CONNECTOR_UNREACHABLE,
+                       NULL, NULL);
 }
 
 /* ---- the handshake ---- */
@@ -353,6 +358,7 @@ static void on_error(Attempt *a, const char *error)
 
         if (strcmp(error, "unknown_address") == 0) {
                 pace_unknown(c->agent->pace, a->url, c->address, now_msec(c));
+                c->absent = true;
                 fail(a, "the host is not registered there");
         } else {
                 fail(a, "the relay answered with an error");
@@ -444,14 +450,24 @@ static const char *late(const Attempt *a)
         return "timed out";
 }
 
+/* This relay is not asked now. */
+static void passed_over(Attempt *a)
+{
+        Connector *c = a->connector;
+
+        c->absent = c->absent ||
+                    pace_unknown_delay_msec(c->agent->pace, a->url, c->address, now_msec(c));
+        fail(a, "the host is not registered there, or the relay was asked too often: it is asked "
+                "again in a minute");
+}
+
 static void on_timer(void *userdata)
 {
         Attempt *a = userdata;
         Connector *c = a->connector;
 
         if (!a->ws && a->state == ATTEMPT_DIALING)
-                fail(a, "the host is not registered there, or the relay was asked too often: it is "
-                        "asked again in a minute");
+                passed_over(a);
         else if (a->state == ATTEMPT_HANDSHAKE)
                 step(a, handshake_tick(c->handshake, now_msec(c)));
         else

@@ -20,6 +20,7 @@ typedef enum ConnectorResult {
         CONNECTOR_REVOKED, /* all that answered refuse */
         CONNECTOR_WRONG_CODE,
         CONNECTOR_UNREACHABLE, /* no relay led there; cause says what the last one did */
+        CONNECTOR_ABSENT,      /* the same, but one does answer: the host is not registered there */
 } ConnectorResult;
 
 /* Called once, never from inside connector_*_start; the connector ends itself after the call. On

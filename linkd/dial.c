@@ -373,24 +373,35 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list
         route_failed(r);
 }
 
-static bool is_numeric(const char *host)
+/* An address needs no thread that looks it up. false: it is a name. */
+static bool take_numeric(Route *r, const char *host, uint16_t port)
 {
-        struct in6_addr a;
+        struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+        struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 
-        return inet_pton(AF_INET, host, &a) == 1 || inet_pton(AF_INET6, host, &a) == 1;
+        if (inet_pton(AF_INET, host, &a4.sin_addr) == 1)
+                memcpy(&r->addresses[0], &a4, sizeof(a4));
+        else if (inet_pton(AF_INET6, host, &a6.sin6_addr) == 1)
+                memcpy(&r->addresses[0], &a6, sizeof(a6));
+        else
+                return false;
+        r->n_addresses = 1;
+        r->started = true;
+        timer_start(r->timer, 0); /* not on this stack: it may end the dial */
+        return true;
 }
 
 static int resolve(Route *r)
 {
         const char *host = r->proxy ? r->proxy->host : r->dial->host;
-        struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+        uint16_t number = r->proxy ? r->proxy->port : r->dial->port;
+        const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
         char port[8];
         int e;
 
-        (void)snprintf(port, sizeof(port), "%u", r->proxy ? r->proxy->port : r->dial->port);
-        /* With AI_ADDRCONFIG, [::1] would not be an address on a machine without IPv6 elsewhere. */
-        if (!is_numeric(host))
-                hints.ai_flags = AI_ADDRCONFIG;
+        if (take_numeric(r, host, number))
+                return 0;
+        (void)snprintf(port, sizeof(port), "%u", number); /* fits */
         e = uv_getaddrinfo(r->dial->loop, &r->resolver, on_resolved, host, port, &hints);
         if (e == 0)
                 r->resolving = r->started = true;

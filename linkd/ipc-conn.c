@@ -56,6 +56,18 @@ static void on_conn_closed(uv_handle_t *handle)
         free(c);
 }
 
+/* What was queued in this turn leaves as far as the socket takes it. */
+static void forget_dirty(IpcConn *c)
+{
+        uv_buf_t buf = uv_buf_init((char *)c->out.data, (unsigned)c->out.len);
+
+        if (!c->dirty)
+                return;
+        LIST_REMOVE(c, in_dirty);
+        c->dirty = false;
+        (void)uv_try_write((uv_stream_t *)&c->pipe, &buf, 1); /* nobody waits for the rest */
+}
+
 void ipc_conn_close(IpcConn *c)
 {
         if (uv_is_closing((uv_handle_t *)&c->pipe))
@@ -67,6 +79,7 @@ void ipc_conn_close(IpcConn *c)
                         c->server->n_conns--;
                         break;
                 }
+        forget_dirty(c);
         watch_remove(c->agent, &c->watcher);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
@@ -93,19 +106,19 @@ static void conn_close_later(IpcConn *c, uint64_t msec)
 
 /* ---- out ---- */
 
-static void write_more(IpcConn *c);
-
-static void on_written(uv_write_t *req, int status)
+static void make_dirty(IpcConn *c)
 {
-        IpcConn *c = container_of(req, IpcConn, write_req);
-
-        c->written += c->writing.len;
-        buf_done_wipe(&c->writing);
-        if (status < 0 || (c->closing && c->out.len == 0)) {
-                ipc_conn_close(c);
+        if (c->dirty || c->writing.len || uv_is_closing((uv_handle_t *)&c->pipe))
                 return;
-        }
-        write_more(c);
+        c->dirty = true;
+        LIST_INSERT_HEAD(&c->server->dirty, c, in_dirty);
+}
+
+/* Some of what waited has left. */
+static void go_on(IpcConn *c)
+{
+        if (c->out.len)
+                make_dirty(c);
         if (c->closing)
                 return;
         if (!ipc_conn_is_full(c))
@@ -113,24 +126,63 @@ static void on_written(uv_write_t *req, int status)
         ipc_conn_wake(c);
 }
 
-static void write_more(IpcConn *c)
+static void on_written(uv_write_t *req, int status)
 {
-        uv_buf_t buf;
+        IpcConn *c = container_of(req, IpcConn, write_req);
 
-        if (c->writing.len || c->out.len == 0 || uv_is_closing((uv_handle_t *)&c->pipe))
+        c->written += c->writing.len - c->writing_off;
+        buf_done_wipe_content(&c->writing);
+        c->writing_off = 0;
+        if (status < 0 || (c->closing && c->out.len == 0))
+                ipc_conn_close(c);
+        else
+                go_on(c);
+}
+
+/* Writes what was queued: most of the time the socket takes it at once. */
+static void write_out(IpcConn *c)
+{
+        uv_buf_t buf = uv_buf_init((char *)c->out.data, (unsigned)c->out.len);
+        bool was_full = ipc_conn_is_full(c);
+        int n = uv_try_write((uv_stream_t *)&c->pipe, &buf, 1);
+
+        if (n < 0 && n != UV_EAGAIN) {
+                ipc_conn_close(c);
                 return;
+        }
+        c->written += (size_t)MAX(n, 0);
         c->writing = c->out;
+        c->writing_off = (size_t)MAX(n, 0);
         c->out = (Buf){};
-        buf = uv_buf_init((char *)c->writing.data, (unsigned)c->writing.len);
-        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0) {
-                buf_done_wipe(&c->writing);
-                conn_close_later(c, 0);
+        if (c->writing_off == c->writing.len) {
+                buf_done_wipe_content(&c->writing);
+                c->writing_off = 0;
+                if (c->closing)
+                        ipc_conn_close(c);
+                else if (was_full)
+                        go_on(c);
+                return;
+        }
+        buf = uv_buf_init((char *)c->writing.data + c->writing_off,
+                          (unsigned)(c->writing.len - c->writing_off));
+        if (uv_write(&c->write_req, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
+                ipc_conn_close(c);
+}
+
+void ipc_conn_flush_all(IpcServer *s)
+{
+        IpcConn *c;
+
+        while ((c = LIST_FIRST(&s->dirty))) {
+                LIST_REMOVE(c, in_dirty);
+                c->dirty = false;
+                write_out(c);
         }
 }
 
 size_t ipc_conn_waiting(const IpcConn *c)
 {
-        return c->out.len + c->writing.len;
+        return c->out.len + c->writing.len - c->writing_off;
 }
 
 bool ipc_conn_is_full(const IpcConn *c)
@@ -146,8 +198,9 @@ bool ipc_conn_takes(const IpcConn *c, size_t body_len)
 uint64_t ipc_conn_taken(const IpcConn *c)
 {
         size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+        size_t in_flight = c->writing.len - c->writing_off;
 
-        return c->written + c->writing.len - MIN(left, c->writing.len);
+        return c->written + in_flight - MIN(left, in_flight);
 }
 
 /* It does not read what it has asked for. */
@@ -182,7 +235,7 @@ void ipc_conn_send(IpcConn *c, const IpcMessage *m)
         if (most)
                 cut_off(most, -ENOBUFS);
         if (most != c)
-                write_more(c);
+                make_dirty(c);
 }
 
 void ipc_conn_send_error(IpcConn *c, uint32_t session, uint32_t request, const char *word,
@@ -220,7 +273,7 @@ void ipc_conn_notify(IpcConn *c, const char *topic, const Buf *json)
 static void refuse(IpcConn *c, const char *word, const char *message)
 {
         ipc_conn_send_error(c, 0, 0, word, message);
-        conn_close_later(c, c->writing.len ? IPC_CLOSE_MSEC : 0);
+        conn_close_later(c, ipc_conn_waiting(c) ? IPC_CLOSE_MSEC : 0);
         ipc_session_drop_all(c);
         ipc_call_drop_all(c);
 }
@@ -377,16 +430,45 @@ static void update_reading(IpcConn *c)
         }
 }
 
+/* Bytes that the frame at the start of c->in still lacks; of its length, if that is not there. */
+static size_t missing(const IpcConn *c)
+{
+        size_t want = 4;
+
+        if (c->in.len >= 4)
+                want += read_u32be(c->in.data);
+        return want > c->in.len ? want - c->in.len : 0;
+}
+
+/* Takes what waits in c->in, completed by as little of data as that needs. Returns how many bytes
+ * of data were used. */
+static size_t take_kept(IpcConn *c, const uint8_t *data, size_t len)
+{
+        size_t used = 0, n, frame;
+
+        while (c->in.len && !c->closing) {
+                n = MIN(missing(c), len - used);
+                if (n)
+                        buf_add(&c->in, data + used, n);
+                if (buf_ok(&c->in) < 0)
+                        break;
+                used += n;
+                frame = take_frames(c, c->in.data, c->in.len);
+                buf_drop(&c->in, frame);
+                if (n == 0 && frame == 0)
+                        break; /* it waits for more bytes, or for the connection to be read on */
+        }
+        return used;
+}
+
 static void take_input(IpcConn *c, const uint8_t *data, size_t len)
 {
-        size_t used = 0;
+        size_t used = take_kept(c, data, len);
 
-        if (len && c->in.len == 0)
-                used = take_frames(c, data, len);
-        if (used < len)
+        if (c->in.len == 0 && used < len)
+                used += take_frames(c, data + used, len - used);
+        if (used < len && !c->closing)
                 buf_add(&c->in, data + used, len - used);
-        if (used == 0 && c->in.len && buf_ok(&c->in) == 0)
-                buf_drop(&c->in, take_frames(c, c->in.data, c->in.len));
         if (c->in.len == 0)
                 buf_done_wipe(&c->in); /* an idle connection owns no buffer, and no pairing code */
         if (buf_ok(&c->in) < 0)

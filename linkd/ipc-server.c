@@ -105,6 +105,16 @@ void ipc_server_judge(IpcServer *s)
                         ipc_access_apply(c);
 }
 
+static void on_flush(uv_prepare_t *prepare)
+{
+        ipc_conn_flush_all(prepare->data);
+}
+
+static void on_flush_closed(uv_handle_t *handle)
+{
+        free(handle->data);
+}
+
 /* The mode last: until then nobody else can open it. */
 static int open_to_group(void *userdata, char **ret_fault)
 {
@@ -130,6 +140,10 @@ int ipc_server_new(IpcServer **ret, Agent *a, const char *path, char **ret_fault
         if (!s)
                 return r;
         s->agent = a;
+        (void)uv_prepare_init(a->loop, &s->flush); /* none of the two can fail */
+        (void)uv_prepare_start(&s->flush, on_flush);
+        uv_unref((uv_handle_t *)&s->flush);
+        s->flush.data = s;
         s->path = strdup(path);
         s->again = timer_new(a->loop, accept_one, s);
         if (s->path && s->again)
@@ -152,6 +166,6 @@ IpcServer *ipc_server_free(IpcServer *s)
         ipc_listener_free(s->listener);
         timer_free(s->again);
         free(s->path);
-        free(s);
+        uv_close((uv_handle_t *)&s->flush, on_flush_closed);
         return NULL;
 }

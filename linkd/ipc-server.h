@@ -1,6 +1,8 @@
 /* The agent's Unix socket (docs/IPC.md): listening, connections, framing, output. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "agent.h"
 #include "liblinkproto/ipcmsg.h"
 #include "pairing.h"
@@ -33,8 +35,11 @@ struct IpcConn {
         Timer *frame_timer; /* until a large frame must be whole */
         size_t set_aside;   /* for that frame; 0: none */
         Buf in;             /* what was read and is not a whole frame yet */
-        Buf out;            /* waits for the write in flight */
-        Buf writing;        /* in flight */
+        Buf out;            /* queued in this turn of the loop, or behind what is in flight */
+        LIST_ENTRY(IpcConn) in_dirty;
+        bool dirty;         /* in the server's list: out is written before the loop waits */
+        Buf writing;        /* what the socket did not take at once: in flight */
+        size_t writing_off; /* of it: had been taken */
         uv_write_t write_req;
         uint64_t written;        /* bytes that have left, up to now */
         size_t unanswered_bytes; /* of CALL and ASK: ipc_conn_wake() when it falls */

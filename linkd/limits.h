@@ -59,6 +59,12 @@ enum {
         SELF_CHECK_MAX_SEC = 24 * 3600,
         PEER_BACKOFF_MIN_MSEC = 400,
         PEER_BACKOFF_MAX_MSEC = 8000,
+        /* Of a host that its relay does not know: after a restart of the relay the host is back
+         * within 4 s, so its clients do not wait much longer than that. 400 ms << 3. */
+        PEER_ABSENT_STEP = 3,
+        /* When the first session with a host is back, the others do not wait out their back-off,
+         * but come spread over this. */
+        PEER_FOLLOW_MSEC = 3000,
         PEER_HURRY_MSEC = 2000, /* an application's call cuts a back-off short, so often at most */
         STOOD_MSEC =
                 10000, /* a connection that lived so long was a success: back-off begins anew */
@@ -142,8 +148,9 @@ enum {
         IPC_REQUESTS_MAX = 1024,  /* unanswered, of one connection */
         UNKNOWN_NAME_BYTES = 256, /* a longer name is not repeated when it is told that there is
                                      no such thing */
-        IPC_HELLO_MAX = 4096,     /* bytes before the hello */
-        IPC_HELLO_MSEC = 10000,   /* until it: a connection that says nothing takes a place */
+        IPC_READ_BYTES = 256 * 1024, /* one read: more than a socket holds by default */
+        IPC_HELLO_MAX = 4096,        /* bytes before the hello */
+        IPC_HELLO_MSEC = 10000,      /* until it: a connection that says nothing takes a place */
         /* Frames that have begun and are not whole. Small ones are bounded by the connections; for
          * a larger one its whole length is set aside before it is read on: four of the largest for
          * each user, sixteen for all but root and the agent's own user. */
@@ -188,11 +195,16 @@ enum {
         MESSAGE_STEP_BYTES = 10 * 1024,
         /* Unfinished and untaken messages of all sessions together: eight of the largest. */
         HOARD_BYTES_MAX = 128 * 1024 * 1024,
-        WS_READ_BYTES = 64 * 1024,  /* one read, for all connections together */
+        WS_READ_BYTES =
+                128 * 1024, /* one read, for all connections together; 256 KiB were slower */
         WS_BATCH_BYTES = 64 * 1024, /* framed at a time: many small messages leave in one write, and
                                        a large one is never there twice */
+        WS_MASKS = 256, /* drawn at a time: a system call for each would cost as much as sealing */
         ANSWER_HEAD_MAX = 8 * 1024, /* bytes of the answer to an upgrade */
         CLOSE_ANSWER_MSEC = 2000,   /* for the other end's answer to our close frame */
+        MALLOC_KEEP_BYTES =
+                2 * 1024 * 1024, /* free memory that is kept: what two windows full of a busy
+                                    session take, and not so much that an idle agent is large */
         RECORD_MAX_BYTES = 64 * 1024,
         UNREADABLE_REPORT_MAX = 32, /* records named in `status`; the log has all */
 };

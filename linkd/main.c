@@ -1,5 +1,6 @@
 /* linkd: the agent. Options, loop, signals; everything else is the Agent's. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -260,6 +261,15 @@ static int run(Config *config, int argc, char **argv)
         return r;
 }
 
+/* One arena: the threads that look names up need none each. And buffers of large messages are not
+ * given back to the system, and faulted in again, with every message. */
+static void tune_malloc(void)
+{
+        if (mallopt(M_ARENA_MAX, 1) != 1 || mallopt(M_MMAP_THRESHOLD, MALLOC_KEEP_BYTES) != 1 ||
+            mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES) != 1)
+                log_debug("malloc takes no advice"); /* slower, and as right */
+}
+
 int main(int argc, char **argv)
 {
         _cleanup_(config_done) Config config = {};
@@ -274,6 +284,7 @@ int main(int argc, char **argv)
                 return r == CONFIG_DONE ? EXIT_SUCCESS : 2;
         log_max_level = config.settings.log_level;
         log_to_journal = log_stderr_is_journal();
+        tune_malloc();
         if (sodium_init() < 0) {
                 log_error("libsodium does not start");
                 return EXIT_FAILURE;

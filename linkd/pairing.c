@@ -169,6 +169,7 @@ static void on_result(void *userdata, ConnectorResult result, Ws *ws, SealPair *
                 break;
         case CONNECTOR_REVOKED: /* not in a pairing */
         case CONNECTOR_UNREACHABLE:
+        case CONNECTOR_ABSENT:
                 p->func(p->userdata, NULL, "unreachable", cause);
                 break;
         }

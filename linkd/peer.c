@@ -375,6 +375,22 @@ static void back_off(PeerLink *l)
                 l->failures++;
 }
 
+/* The first is back: the way is open for those that wait out a back-off. Not all at once: fifty
+ * handshakes of each of many machines would meet at the host. */
+static void call_others(const PeerLink *first)
+{
+        for (const PeerLink *l = first->peer->links; l; l = l->next)
+                if (l != first && l->state == IPC_STATE_CONNECTED)
+                        return; /* it has done so */
+        for (PeerLink *l = first->peer->links; l; l = l->next) {
+                uint64_t wait = 1 + randombytes_uniform(PEER_FOLLOW_MSEC);
+
+                if (l != first && l->state != IPC_STATE_CLOSED && !l->connector &&
+                    timer_active(l->timer) && timer_left_msec(l->timer) > wait)
+                        timer_start(l->timer, wait);
+        }
+}
+
 static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPair *keys,
                          const Credential *credential, size_t uplink, const char *cause)
 {
@@ -390,6 +406,7 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
                 l->connected_msec = uv_now(p->agent->loop);
                 l->round_failed = false;
                 p->revoked = false;
+                call_others(l);
                 r = conduit_attach(l->conduit, ws, keys);
                 if (r == 0)
                         set_state(l, IPC_STATE_CONNECTED,
@@ -405,6 +422,9 @@ static void on_connected(void *userdata, ConnectorResult result, Ws *ws, SealPai
                 return;
         case CONNECTOR_WRONG_CODE: /* only in pairings */
         case CONNECTOR_UNREACHABLE:
+        case CONNECTOR_ABSENT:
+                if (result == CONNECTOR_ABSENT)
+                        l->failures = MIN(l->failures, (unsigned)PEER_ABSENT_STEP);
                 l->round_failed = true;
                 back_off(l);
                 set_state(l, l->state == IPC_STATE_CONNECTING ? IPC_STATE_RECONNECTING : l->state,

@@ -44,28 +44,44 @@ static void end_bad(Session *s, const char *reason)
         end(s, "badPeer", reason);
 }
 
-static int send_frame(Session *s, const void *plain, size_t plain_len, uint64_t *ret_seq)
+/* Seals plain where it is and takes it over; on failure it may be left to the caller. */
+static int send_frame(Session *s, Buf *plain, uint64_t *ret_seq)
 {
-        size_t len = plain_len + SEAL_TAG_BYTES;
         WsMessage *m;
         int r;
 
         if (!s->ws)
                 return -ENOTCONN;
-        if (len > LINK_MESSAGE_MAX)
+        if (plain->len + SEAL_TAG_BYTES > LINK_MESSAGE_MAX)
                 return -EMSGSIZE;
-        m = ws_message_new(len, false);
+        r = buf_reserve(plain, SEAL_TAG_BYTES);
+        if (r < 0)
+                return r;
+        m = ws_message_take(plain); /* before the counter moves on */
         if (!m)
                 return -ENOMEM;
-        r = seal_frame(&s->keys->send, plain, plain_len, m->data);
+        r = seal_frame(&s->keys->send, m->data, m->len, m->data);
         if (r < 0) {
+                sodium_memzero(m->data, m->len);
                 ws_message_free(m);
                 return r;
         }
+        m->len += SEAL_TAG_BYTES;
         s->last_sent_msec = uv_now(s->loop);
         r = ws_send(s->ws, m);
         if (r == 0)
                 *ret_seq = ++s->sent;
+        return r;
+}
+
+static int send_keepalive(Session *s)
+{
+        Buf plain = {};
+        uint64_t seq;
+
+        buf_add_str(&plain, keepalive_text);
+        int r = buf_ok(&plain) < 0 ? -ENOMEM : send_frame(s, &plain, &seq);
+        buf_done(&plain);
         return r;
 }
 
@@ -74,7 +90,7 @@ static int send_frame(Session *s, const void *plain, size_t plain_len, uint64_t 
 static void on_idle(void *userdata)
 {
         Session *s = userdata;
-        uint64_t now = uv_now(s->loop), due = s->last_traffic_msec + SESSION_IDLE_MSEC, seq;
+        uint64_t now = uv_now(s->loop), due = s->last_traffic_msec + SESSION_IDLE_MSEC;
 
         if (now >= due) {
                 s->ws = ws_free(s->ws);
@@ -82,7 +98,7 @@ static void on_idle(void *userdata)
                 return;
         }
         if (s->held && now >= s->last_sent_msec + SESSION_KEEPALIVE_MSEC) {
-                int r = send_frame(s, keepalive_text, sizeof(keepalive_text) - 1, &seq);
+                int r = send_keepalive(s);
                 if (r < 0)
                         log_debug("session: keepalive not sent: %s", strerror(-r));
         }
@@ -93,7 +109,7 @@ static void on_idle(void *userdata)
 
 void session_probe(Session *s, bool changed)
 {
-        uint64_t now = uv_now(s->loop), seq;
+        uint64_t now = uv_now(s->loop);
         bool probed = s->probed_msec && now - s->probed_msec < SESSION_DEAD_MSEC;
 
         if (!s->ws || s->ended)
@@ -107,7 +123,7 @@ void session_probe(Session *s, bool changed)
                 return;
         s->probed_msec = now;
         if (ws_queued_bytes(s->ws) == 0) {
-                int r = send_frame(s, keepalive_text, sizeof(keepalive_text) - 1, &seq);
+                int r = send_keepalive(s);
                 if (r < 0)
                         log_debug("session: no probe sent: %s", strerror(-r));
         }
@@ -207,9 +223,9 @@ static const WsHandler ws_handler = {
 
 /* ---- out ---- */
 
-int session_send(Session *s, const Buf *plain, uint64_t *ret_seq)
+int session_send(Session *s, Buf *plain, uint64_t *ret_seq)
 {
-        int r = send_frame(s, plain->data, plain->len, ret_seq);
+        int r = send_frame(s, plain, ret_seq);
 
         if (r == 0)
                 s->last_traffic_msec = uv_now(s->loop);

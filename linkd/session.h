@@ -34,9 +34,9 @@ Session *session_kill(Session *s);
 
 bool session_is_framed(const Session *s);
 /* Seals and sends an envelope's plaintext, which an envelope_*() function made for
- * session_is_framed(). *ret_seq: its number for on_written. 0; -EMSGSIZE (over 16 MiB sealed);
- * -ENOTCONN; -ENOMEM; -EOVERFLOW. */
-int session_send(Session *s, const Buf *plain, uint64_t *ret_seq) _must_use_;
+ * session_is_framed(); it is sealed where it is, and plain is empty then. *ret_seq: its number for
+ * on_written. 0; -EMSGSIZE (over 16 MiB sealed); -ENOTCONN; -ENOMEM; -EOVERFLOW. */
+int session_send(Session *s, Buf *plain, uint64_t *ret_seq) _must_use_;
 /* Whether an application holds it: a held session is kept alive across quiet times. */
 void session_set_held(Session *s, bool held);
 /* Ends it if the other end of TCP has confirmed nothing of what was sent for SESSION_DEAD_MSEC. A

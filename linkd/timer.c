@@ -56,6 +56,11 @@ bool timer_active(const Timer *t)
         return uv_is_active((const uv_handle_t *)&t->handle);
 }
 
+uint64_t timer_left_msec(const Timer *t)
+{
+        return uv_timer_get_due_in(&t->handle);
+}
+
 uint64_t backoff_draw_msec(unsigned step, uint64_t min_msec, uint64_t max_msec)
 {
         uint64_t limit = step >= 16 ? max_msec : MIN(min_msec << step, max_msec);

@@ -16,6 +16,8 @@ Timer *timer_free(Timer *t);
 void timer_start(Timer *t, uint64_t msec);
 void timer_stop(Timer *t);
 bool timer_active(const Timer *t);
+/* Milliseconds until it fires, if it is active. */
+uint64_t timer_left_msec(const Timer *t);
 
 /* Back-off with full jitter: a uniform draw from [1, limit], limit doubling from min to max a step.
  */

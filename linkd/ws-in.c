@@ -123,7 +123,7 @@ static void on_frame_end(Ws *w)
         ws_note_message(w);
         w->handler->on_message(w->userdata, w->text, whole.data ? whole.data : (uint8_t *)"",
                                whole.len);
-        buf_done_wipe(&whole);
+        buf_done_wipe_content(&whole);
 }
 
 /* Takes frames until all bytes are used, or the owner pauses or goes. Returns how many were used.

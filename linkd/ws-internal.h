@@ -10,6 +10,7 @@
 #include "liblinkproto/inviteuri.h"
 #include "liblinkproto/wsclient.h"
 #include "liblinkproto/wsframe.h"
+#include "limits.h"
 #include "timer.h"
 #include "ws.h"
 
@@ -22,6 +23,8 @@ struct WsLoop {
         LIST_HEAD(, Ws) all;
         LIST_HEAD(, Ws) dirty; /* something is to be sent, or was kept while paused */
         uint8_t *buffer;       /* one read; WS_READ_BYTES */
+        uint8_t masks[4 * WS_MASKS];
+        size_t n_masks; /* of these that are not used yet */
         Timer *stop_timer;
         unsigned n_ws; /* that exist, orphans included */
         bool stopping;
@@ -31,6 +34,8 @@ struct WsLoop {
 SSL_CTX *ws_loop_tls(WsLoop *l);
 /* One has gone. */
 void ws_loop_left(WsLoop *l);
+/* Four random bytes that no frame had before. */
+void ws_loop_mask(WsLoop *l, uint8_t mask[4]);
 /* ws.c: ends it at once; nobody owns it. */
 void ws_abort(Ws *w);
 /* ws.c: sends, and takes what was kept. */

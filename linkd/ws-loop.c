@@ -1,5 +1,6 @@
 /* All connections on the daemon's loop: what they share, and their end. */
 #include <errno.h>
+#include <sodium.h>
 
 #include "limits.h"
 #include "log.h"
@@ -30,6 +31,15 @@ SSL_CTX *ws_loop_tls(WsLoop *l)
         }
         l->tls = tls;
         return tls;
+}
+
+void ws_loop_mask(WsLoop *l, uint8_t mask[4])
+{
+        if (l->n_masks == 0) {
+                randombytes_buf(l->masks, sizeof(l->masks));
+                l->n_masks = WS_MASKS;
+        }
+        memcpy(mask, l->masks + 4 * --l->n_masks, 4);
 }
 
 static void on_flush(uv_prepare_t *prepare)

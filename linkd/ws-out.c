@@ -1,6 +1,5 @@
 /* Messages on their way out: queued, framed and masked a batch at a time, written. */
 #include <errno.h>
-#include <sodium.h>
 
 #include "limits.h"
 #include "ws-internal.h"
@@ -15,8 +14,21 @@ WsMessage *ws_message_new(size_t len, bool text)
         return m;
 }
 
+WsMessage *ws_message_take(Buf *b)
+{
+        WsMessage *m = malloc(sizeof(*m));
+
+        if (!m)
+                return NULL;
+        *m = (WsMessage){.len = b->len, .data = b->data, .owned = b->data};
+        *b = (Buf){};
+        return m;
+}
+
 WsMessage *ws_message_free(WsMessage *m)
 {
+        if (m)
+                free(m->owned);
         free(m);
         return NULL;
 }
@@ -98,7 +110,7 @@ void ws_add_frame(Ws *w, uint8_t opcode, const uint8_t *p, size_t n)
         uint8_t head[WSFRAME_HEAD_MAX], mask[4];
         size_t at;
 
-        randombytes_buf(mask, sizeof(mask));
+        ws_loop_mask(w->loop, mask);
         buf_add(&w->out, head, wsframe_encode_head(head, true, opcode, n, mask));
         at = w->out.len;
         buf_add(&w->out, p, n);
@@ -114,7 +126,7 @@ static void add_piece(Ws *w)
         size_t n;
 
         if (w->queue_off == 0) {
-                randombytes_buf(w->mask, sizeof(w->mask));
+                ws_loop_mask(w->loop, w->mask);
                 buf_add(&w->out, head,
                         wsframe_encode_head(head, true, m->text ? WS_TEXT : WS_BINARY, m->len,
                                             w->mask));

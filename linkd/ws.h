@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "liblinkproto/buf.h"
 #include "settings.h"
 
 typedef struct WsLoop WsLoop; /* all connections on the daemon's uv loop */
@@ -28,7 +29,8 @@ typedef struct WsMessage {
         struct WsMessage *next;
         bool text;
         size_t len;
-        uint8_t *data; /* len bytes, to be filled by who made it */
+        uint8_t *data;  /* len bytes, to be filled by who made it */
+        uint8_t *owned; /* free(); NULL: data is part of this allocation */
 } WsMessage;
 
 /* 0 or negative errno. loop, settings and hoard must outlive it. What settings holds may change:
@@ -65,6 +67,8 @@ void ws_set_message_max(Ws *w, size_t bytes);
 
 /* NULL: out of memory. */
 WsMessage *ws_message_new(size_t len, bool text);
+/* A binary one of what b holds, which is empty then. */
+WsMessage *ws_message_take(Buf *b);
 WsMessage *ws_message_free(WsMessage *m);
 /* Queues a message and takes it over, also on failure. 0; -ENOTCONN. The queue's bound is its
  * user's affair: see ws_queued_bytes. */

@@ -12,7 +12,7 @@ void fatal(const char *format, ...)
         va_list ap;
 
         va_start(ap, format);
-        (void)fputs("bench-load: ", stderr);
+        (void)fputs("bench: ", stderr);
         (void)vfprintf(stderr, format, ap);
         (void)fputc('\n', stderr);
         va_end(ap);

@@ -143,7 +143,7 @@ UNPACED = "relay_budget_per_min = 0;\n"
 
 
 class Agent(Child):
-    def __init__(self, directory, name, config=UNPACED, env=None, wrap=()):
+    def __init__(self, directory, name, config=UNPACED, env=None, wrap=(), log_level="debug"):
         """wrap: words before the program, as of `ip netns exec`."""
         self.name = name
         self.wrap = list(wrap)
@@ -153,7 +153,7 @@ class Agent(Child):
         self.config = self.state.parent / "linkd.conf"
         self.config.write_text(config)
         super().__init__([program("linkd"), "--config", str(self.config), "--state-dir", str(self.state),
-                          "--socket", str(self.socket), "--no-bus", "--log-level", "debug"], env,
+                          "--socket", str(self.socket), "--no-bus", "--log-level", log_level], env,
                          wrap=wrap)
         self.wait_line(r"^ready: ")
 
